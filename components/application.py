@@ -1,0 +1,159 @@
+"""Application: Revision -> Rollout -> apex and Route, and what a program can use of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from pulumi_rollout.errors import InvalidInput
+from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL
+
+from .policy import Policy
+from .revision import PATCH_FORCE, SKIP_AWAIT, Autoscaling, Content, Rendered, Revision
+from .rollout import Rollout
+from .routing import Routing
+from .secrets import Secret, stack_salt
+
+
+class Application(pulumi.ComponentResource):
+    """An application that is released step by step.
+
+    + image: with its tag or digest; or `pod_template`, a whole PodTemplateSpec
+    + port: of the container and of the Services
+    + replicas: pods of the serving version, unless `autoscaling` is given
+    + env, configs, secrets: environment of the first container; `configs` become a ConfigMap and
+      `secrets` (from `stack_secret`) a Secret of the revision
+    + routing, rollout: how traffic arrives, and how it moves to a new version
+    + revision: a name for the revision, instead of the hash of its content
+    + kubeconfig, context: which cluster; the ambient one if neither is given
+    + retry: another value tries a revision again that has failed before
+
+    Outputs: `serving_revision`, the revision that has the traffic; `rollout`, for `depends_on`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        image: str | None = None,
+        port: int,
+        routing: Routing,
+        rollout: Policy,
+        replicas: int = 2,
+        namespace: str = "default",
+        env: Mapping[str, str] | None = None,
+        configs: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Secret] | None = None,
+        pod_template: Mapping[str, Any] | None = None,
+        readiness_path: str | None = None,
+        autoscaling: Autoscaling | None = None,
+        revision: str | None = None,
+        kubeconfig: pulumi.Input[str] | None = None,
+        context: str | None = None,
+        retry: str = "",
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("pulumi-rollout:index:Application", name, None, opts)
+        self._name, self._namespace, self._port = name, namespace, port
+        cluster = {"kubeconfig": kubeconfig, "context": context}
+        route = routing.objects(name, namespace, port)
+        props: dict[str, Any] = {
+            "app": name,
+            "namespace": namespace,
+            "cluster": {key: value for key, value in cluster.items() if value is not None},
+            "route": {
+                "router": routing.router,
+                "objects": [
+                    {"apiVersion": item["apiVersion"], "kind": item["kind"], "name": item["metadata"]["name"]}
+                    for item in route
+                ],
+            },
+            "policy": rollout,
+            "retry": retry,
+        }
+        content = Content(
+            app=name,
+            namespace=namespace,
+            image=image,
+            port=port,
+            env=env or {},
+            configs=configs or {},
+            secrets=secrets or {},
+            pod_template=pod_template,
+            readiness_path=readiness_path,
+            revision=revision,
+        )
+        try:
+            rendered = content.rendered(stack_salt())
+        except InvalidInput as error:
+            # Only the Rollout is declared: its check reports the mistakes, and nothing moves.
+            problems = [{"property": path, "reason": reason} for path, reason in error.problems]
+            self.rollout = Rollout(name, {**props, "problems": problems}, pulumi.ResourceOptions(parent=self))
+        else:
+            self._declare(rendered, props, route, replicas, autoscaling)
+        self.serving_revision: pulumi.Output[str] = self.rollout.serving_revision
+        self.register_outputs({"serving_revision": self.serving_revision})
+
+    def _declare(
+        self,
+        rendered: Rendered,
+        props: dict[str, Any],
+        route: list[dict[str, Any]],
+        replicas: int,
+        autoscaling: Autoscaling | None,
+    ) -> None:
+        provider = kubernetes.Provider(
+            self._name,
+            kubeconfig=props["cluster"].get("kubeconfig"),
+            context=props["cluster"].get("context"),
+            # An engine that died between a create and its checkpoint must not block the next `up`.
+            upsert_existing_objects=True,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        made = Revision(rendered, autoscaling, pulumi.ResourceOptions(parent=self, providers=[provider]))
+        self.rollout = Rollout(
+            self._name,
+            {
+                **props,
+                "revision": {
+                    "hash": rendered.hash,
+                    "uid": made.deployment.metadata["uid"],
+                    "port": self._port,
+                    "replicas": autoscaling.min_replicas if autoscaling else replicas,
+                },
+                "serving_revision": rendered.hash,
+            },
+            pulumi.ResourceOptions(parent=self, depends_on=[made]),
+        )
+        # Both come after the Rollout, so that the engine and a walk never write at once.
+        apex = self._apex(pulumi.ResourceOptions(parent=self, provider=provider, depends_on=[self.rollout]))
+        for item in route:
+            kubernetes.apiextensions.CustomResource(
+                item["metadata"]["name"],
+                api_version=item["apiVersion"],
+                kind=item["kind"],
+                metadata={**item["metadata"], "annotations": PATCH_FORCE},
+                spec=item["spec"],
+                opts=pulumi.ResourceOptions(parent=self, provider=provider, depends_on=[self.rollout, apex]),
+            )
+
+    def _apex(self, opts: pulumi.ResourceOptions) -> kubernetes.core.v1.Service:
+        """The Service with the application's own name. It selects what the Rollout says is serving:
+        from the program's own string, `up --target` would cut all traffic over, unwatched."""
+        return kubernetes.core.v1.Service(
+            self._name,
+            metadata={
+                "name": self._name,
+                "namespace": self._namespace,
+                "labels": {APP_LABEL: self._name},
+                "annotations": {**SKIP_AWAIT, **PATCH_FORCE},
+            },
+            spec={
+                "selector": {APP_LABEL: self._name, REVISION_LABEL: self.rollout.serving_revision},
+                "ports": [{"port": self._port, "targetPort": self._port}],
+            },
+            opts=opts,
+        )

@@ -1,0 +1,105 @@
+"""The moves that a walk is made of, and their order: forward from the plan, and back.
+
+Lives here: what the moves are called and which follows which. What a move does, and when it is
+done, is `machine.py`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pulumi_rollout.core.plan import Plan
+from pulumi_rollout.core.state import Phase, State
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The canary has the ready pods that this weight needs."""
+
+    percent: int
+
+
+@dataclass(frozen=True)
+class Weight:
+    """The proxy has this weight."""
+
+    percent: int
+
+
+@dataclass(frozen=True)
+class Dwell:
+    """The step has lasted, and its gates have seen enough."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Apex:
+    """The apex's endpoints are the pods of the canary (`promoted`) or of stable."""
+
+    promoted: bool
+
+
+@dataclass(frozen=True)
+class Home:
+    """All traffic is on the apex, and the apex on stable."""
+
+
+@dataclass(frozen=True)
+class Leave:
+    """The route is as it was before the walk."""
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Requests that were under way have had time to end."""
+
+
+@dataclass(frozen=True)
+class ScaleDown:
+    """The failed canary has no pods."""
+
+
+Move = Capacity | Weight | Dwell | Apex | Home | Leave | Drain | ScaleDown
+
+
+def moves(plan: Plan, *, first_release: bool) -> list[tuple[Phase, Move]]:
+    """The way forward. A backend enters and leaves a route at weight 0: proxies learn of routes and
+    of clusters separately, and a weight on an unknown cluster is a lost request."""
+    if first_release:
+        return [(Phase.PREPARING, Capacity(100))]
+    way: list[tuple[Phase, Move]] = [
+        (Phase.PREPARING, Capacity(plan.steps[0].weight_percent)),
+        (Phase.PREPARING, Weight(0)),
+    ]
+    for number, step in enumerate(plan.steps):
+        way += [
+            (Phase.SHIFTING, Capacity(step.weight_percent)),
+            (Phase.SHIFTING, Weight(step.weight_percent)),
+            (Phase.SHIFTING, Dwell(number)),
+        ]
+    way += [
+        (Phase.PROMOTING, move)
+        for move in (Capacity(100), Weight(100), Apex(promoted=True), Weight(0), Leave(), Drain())
+    ]
+    return way
+
+
+def way_back(*, first_release: bool) -> list[Move]:
+    """The way back: first the traffic, then the pods."""
+    return [ScaleDown()] if first_release else [Home(), Leave(), Drain(), ScaleDown()]
+
+
+def current(plan: Plan, state: State) -> Move:
+    """The move that a walk is at."""
+    first = state.stable is None
+    if state.phase is Phase.REVERTING:
+        return way_back(first_release=first)[state.move]
+    return moves(plan, first_release=first)[state.move][1]
+
+
+def step_number(plan: Plan, state: State) -> int | None:
+    """The step whose weight is set or being judged, counted from 0."""
+    if state.phase is not Phase.SHIFTING:
+        return None
+    return min((state.move - 2) // 3, len(plan.steps) - 1)

@@ -1,0 +1,188 @@
+"""What a walk remembers, sees and does: Phase, State, Seen, Action, and the table of transitions.
+
+Lives here: data only. The rule that turns one state into the next is `machine.decide`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from pulumi_rollout.core.plan import Frozen
+
+STATE_FORMAT = 1
+
+
+class Phase(StrEnum):
+    """Where a walk is."""
+
+    PREPARING = "preparing"
+    SHIFTING = "shifting"
+    PROMOTING = "promoting"
+    REVERTING = "reverting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+# Absent transitions are illegal. docs/states.md is drawn from this table.
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
+    Phase.PREPARING: frozenset({Phase.SHIFTING, Phase.SUCCEEDED, Phase.REVERTING}),
+    Phase.SHIFTING: frozenset({Phase.PROMOTING, Phase.REVERTING}),
+    Phase.PROMOTING: frozenset({Phase.SUCCEEDED, Phase.REVERTING}),
+    Phase.REVERTING: frozenset({Phase.FAILED}),
+    Phase.SUCCEEDED: frozenset(),
+    Phase.FAILED: frozenset(),
+}
+FINAL = frozenset(phase for phase, following in TRANSITIONS.items() if not following)
+
+
+class Sample(Frozen):
+    """One version's raw counters as a source reports them, all from one answer.
+
+    + series: name of the series -> (counter value, whether its requests count as bad)
+    + at: time of the newest number, unix seconds; None when there is no series
+    """
+
+    series: dict[str, tuple[float, bool]] = {}
+    at: float | None = None
+
+
+class Reading(Frozen):
+    """What a gate's source answered: both versions' samples, or why there are none."""
+
+    canary: Sample = Sample()
+    stable: Sample = Sample()
+    no_data: str | None = None
+
+
+class Arm(Frozen):
+    """One version's requests since the walk began.
+
+    + counters: each series' last raw value, from which resets are seen
+    + at: time of the newest number
+    """
+
+    total: int = 0
+    bad: int = 0
+    counters: dict[str, float] = {}
+    at: float | None = None
+    begun: bool = False
+
+
+class Start(Frozen):
+    """The canary's counts when a step began: a test for failing starts there."""
+
+    total: int
+    bad: int
+
+
+class Evidence(Frozen):
+    """One gate's memory. `starts` has one entry a step begun; the first counts from the walk's begin."""
+
+    canary: Arm = Arm()
+    stable: Arm = Arm()
+    starts: tuple[Start, ...] = ()
+    no_data: str | None = None
+
+
+class State(Frozen):
+    """A walk, saved whole before its actions are performed.
+
+    + move: position in the machine's list of moves for the phase
+    + reason: why the walk reverts; the verdict once the phase is reverting
+    + judged: the reason speaks against the revision, which is then remembered as failed; false when
+      somebody stopped the walk, or when no traffic had moved yet
+    + confirmed: the way back was seen to be complete
+    + original: the route's objects as they were before the walk, as JSON; restored at the end
+    + stable: the revision that serves when the walk begins; None for a first release
+    """
+
+    format: int = STATE_FORMAT
+    phase: Phase = Phase.PREPARING
+    move: int = 0
+    revision: str
+    stable: str | None
+    weight_percent: int = 0
+    started_at: float
+    phase_at: float
+    move_at: float
+    evidence: dict[str, Evidence] = {}
+    reason: str | None = None
+    judged: bool = True
+    confirmed: bool = True
+    original: str = "[]"
+
+
+class Seen(Frozen):
+    """What the driver observed for this decision.
+
+    + now: unix seconds; the only clock
+    + canary_ready, canary_replicas: ready pods, and the replicas asked for
+    + stable_replicas: v1's live replicas, the capacity that v2 has to match
+    + canary_problem: the pods' own reason for not being ready
+    + weight_percent: the canary's share in the live route; None when it is not listed
+    + route_problem: why the proxy has not taken the route; None once it has
+    + apex_revision: the revision that the apex selects; None when there is no apex
+    + apex_ready: the apex's endpoints are just that revision's ready pods
+    + stop: why the walk has to end, said by a person, the engine or the clock
+    """
+
+    now: float
+    canary_ready: int = 0
+    canary_replicas: int = 0
+    stable_replicas: int = 0
+    canary_problem: str | None = None
+    weight_percent: int | None = None
+    route_problem: str | None = None
+    apex_revision: str | None = None
+    apex_ready: bool = False
+    readings: dict[str, Reading] = Field(default_factory=dict)
+    stop: str | None = None
+
+
+class Scale(Frozen):
+    """Give the canary this many replicas; its autoscaler may not go below them."""
+
+    replicas: int
+
+
+class Pin(Frozen):
+    """Keep the stable version's autoscaler from going below this many replicas."""
+
+    replicas: int
+
+
+class Unpin(Frozen):
+    """Give the autoscalers of both versions their declared minimum again."""
+
+
+class SetWeight(Frozen):
+    """Send this share of requests to the canary, the rest to the apex; both are listed."""
+
+    percent: int
+
+
+class PointApex(Frozen):
+    """Let the apex select this revision."""
+
+    revision: str
+
+
+class Restore(Frozen):
+    """Put the route back exactly as it was before the walk."""
+
+
+class Resize(Frozen):
+    """Give the promoted version its declared number of replicas, unless an autoscaler owns it."""
+
+
+Action = Scale | Pin | Unpin | SetWeight | PointApex | Restore | Resize
+
+
+class Decision(Frozen):
+    """What `decide` returns: the state to save, then the actions to perform, then how long to wait."""
+
+    state: State
+    actions: tuple[Action, ...] = ()
+    wait_seconds: float = 0

@@ -1,0 +1,237 @@
+"""The dynamic provider behind the Rollout resource: check, diff, create, update, read, delete.
+
+The import path `pulumi_rollout.provider.RolloutProvider` is public for ever: users' state holds a
+pickle that refers to it by this name. The class has no state and no constructor arguments, and
+nothing that this module imports creates a resource. Not here: the loop (`driver.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    ResourceProvider,
+    UpdateResult,
+)
+from pulumi.runtime import rpc
+from pydantic import ValidationError
+
+from pulumi_rollout.cluster import Cluster
+from pulumi_rollout.core.plan import Plan, problems_of
+from pulumi_rollout.core.state import Phase, State
+from pulumi_rollout.core.strategies import compile_policy
+from pulumi_rollout.driver import Walk
+from pulumi_rollout.engine import Engine
+from pulumi_rollout.errors import ClusterError, InvalidInput, JournalError, Refused, RolloutFailed
+from pulumi_rollout.http import Http
+from pulumi_rollout.inputs import Inputs
+from pulumi_rollout.journal import Journal, Record
+from pulumi_rollout.metrics import PROXIES
+from pulumi_rollout.observe import Observer, preflight
+from pulumi_rollout.routers import ROUTERS
+
+Props = dict[str, Any]
+
+# What a walk or a resize follows from; the rest of the inputs says how to get there.
+COMPARED = ("app", "namespace", "cluster", "revision", "route", "plan", "retry")
+
+
+class RolloutProvider(ResourceProvider):
+    """Walks from the revision that serves to the one that is declared."""
+
+    def check(self, olds: Props, news: Props) -> CheckResult:
+        """Everything that can be refused before anything moves, as property errors."""
+        try:
+            inputs = _inputs(news)
+            plan = _plan(inputs)
+        except InvalidInput as error:
+            return CheckResult(news, _failures(error.problems))
+        checked = {**news, "plan": plan.model_dump(mode="json")}
+        problems = _two_changes(olds, inputs)
+        walks = olds.get("serving_revision") != inputs.revision.hash
+        if not problems and walks and _known(news):
+            found = preflight(inputs, plan, _cluster(inputs), Http())
+            if olds:
+                problems = found
+            for _, reason in [] if olds else found:
+                Engine(inputs.urn).warn(f"{reason}; asked again before any traffic moves")
+        return CheckResult(checked, _failures(problems))
+
+    def diff(self, id_: str, olds: Props, news: Props) -> DiffResult:
+        """A change of inputs, an unfinished walk, or a serving revision that is not the declared one."""
+        replaces = [name for name in ("app", "namespace") if olds.get(name) != news.get(name)]
+        changes = any(olds.get(name) != news.get(name) for name in COMPARED)
+        if not changes and _known(news):
+            changes = _unsettled(_inputs(news))
+        return DiffResult(changes=changes, replaces=replaces, delete_before_replace=False)
+
+    def create(self, props: Props) -> CreateResult:
+        """The first release, or the adoption of one whose `up` was cut off."""
+        inputs = _inputs(props)
+        outcome = _release(inputs)
+        outputs = {**props, "serving_revision": inputs.revision.hash, "outcome": outcome}
+        return CreateResult(f"{inputs.namespace}/{inputs.app}", outputs)
+
+    def update(self, id_: str, olds: Props, news: Props) -> UpdateResult:
+        """The walk. Raises RolloutFailed with the verdict once all traffic is back."""
+        inputs = _inputs(news)
+        outcome = _release(inputs)
+        return UpdateResult({**news, "serving_revision": inputs.revision.hash, "outcome": outcome})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        """The live serving revision."""
+        inputs = _inputs(props)
+        serving = Observer(inputs, _cluster(inputs), Http()).apex_revision()
+        return ReadResult(id_, {**props, "serving_revision": serving or props["serving_revision"]})
+
+    def delete(self, id_: str, props: Props) -> None:
+        """Forget the journal; the application's objects belong to other resources."""
+        inputs = _inputs(props)
+        _journal(inputs, _cluster(inputs)).delete()
+
+
+def _inputs(props: Props) -> Inputs:
+    """The inputs, typed. Raises InvalidInput, also with what the program itself found."""
+    if found := props.get("problems"):
+        raise InvalidInput([(problem["property"], problem["reason"]) for problem in found])
+    known = _without_unknown(props)
+    try:
+        inputs = Inputs.model_validate(known)
+    except ValidationError as error:
+        raise InvalidInput(problems_of(error, "rollout")) from error
+    if inputs.route.router not in ROUTERS:
+        choices = ", ".join(ROUTERS)
+        raise InvalidInput([("route.router", f"there is no router {inputs.route.router}; there are: {choices}")])
+    return inputs
+
+
+def _plan(inputs: Inputs) -> Plan:
+    return compile_policy(inputs.policy, PROXIES)
+
+
+def _without_unknown(value: Any) -> Any:
+    """Values that only the update will know, left out at preview."""
+    if isinstance(value, dict):
+        return {key: _without_unknown(item) for key, item in value.items() if item != rpc.UNKNOWN}
+    return value
+
+
+def _known(props: Props) -> bool:
+    """Whether the cluster is known yet: a cluster of the same stack is not, at its first preview."""
+    cluster = props.get("cluster") or {}
+    return cluster != rpc.UNKNOWN and rpc.UNKNOWN not in cluster.values()
+
+
+def _failures(problems: list[tuple[str, str]]) -> list[CheckFailure]:
+    return [CheckFailure(path, reason) for path, reason in problems]
+
+
+def _cluster(inputs: Inputs) -> Cluster:
+    return Cluster(inputs.cluster.kubeconfig, inputs.cluster.context)
+
+
+def _journal(inputs: Inputs, cluster: Cluster) -> Journal:
+    stack, project = ([*inputs.urn.split("::"), ""])[:2]
+    owner = f"{project}/{stack.rpartition(':')[2]}"
+    return Journal(cluster, inputs.namespace, inputs.app, owner)
+
+
+def _two_changes(olds: Props, inputs: Inputs) -> list[tuple[str, str]]:
+    """Where the traffic goes and what it reaches cannot change in one walk."""
+    before = olds.get("revision") or {}
+    if not olds or before.get("hash") == inputs.revision.hash:
+        return []
+    now = {"app": inputs.app, "namespace": inputs.namespace, "route.router": inputs.route.router}
+    was = {
+        "app": olds["app"],
+        "namespace": olds["namespace"],
+        "route.router": (olds.get("route") or {}).get("router"),
+    }
+    return [
+        (name, f"changes from {was[name]} to {value} together with the revision: make it two ups, one for each")
+        for name, value in now.items()
+        if was[name] != value
+    ]
+
+
+def _unsettled(inputs: Inputs) -> bool:
+    """Whether the cluster is not in the declared state although no input changed."""
+    cluster = _cluster(inputs)
+    try:
+        serving = Observer(inputs, cluster, Http()).apex_revision()
+        return _journal(inputs, cluster).load().unfinished is not None or serving not in (None, inputs.revision.hash)
+    except (ClusterError, JournalError) as error:
+        Engine(inputs.urn).warn(f"cannot tell whether a walk was cut off: {error}")
+        return False
+
+
+def _release(inputs: Inputs) -> str:
+    """Bring the application to the declared revision, whatever was left of earlier runs.
+    Returns the outcome; raises RolloutFailed, Refused, ClusterError, JournalError."""
+    plan, cluster, engine = _plan(inputs), _cluster(inputs), Engine(inputs.urn)
+    _same_cluster(inputs, cluster)
+    journal = _journal(inputs, cluster).load()
+    walk = Walk(inputs, cluster, journal, engine)
+    left = journal.unfinished
+    if left is not None and _continues(left, inputs, plan):
+        engine.say(f"going on at {left.state.phase}, weight {left.state.weight_percent} %", keep=True)
+        return _outcome(walk.run(plan, _shifted(left, engine.now())), inputs)
+    if left is not None:
+        _undo(left, inputs, cluster, journal, engine)
+    serving = walk.observer.apex_revision()
+    if serving == inputs.revision.hash:
+        walk.resize()
+        return f"{inputs.name_of(serving)} serves"
+    if (failed := journal.failure_of(inputs.revision.hash, inputs.retry)) is not None:
+        raise Refused(
+            f"{inputs.name_of(failed.revision)} has failed before, and no traffic was moved to it again: "
+            f"{failed.reason}; release another revision, or set another `retry` to try this one once more"
+        )
+    return _outcome(walk.run(plan, walk.begin(serving)), inputs)
+
+
+def _same_cluster(inputs: Inputs, cluster: Cluster) -> None:
+    deployment = cluster.find(inputs.deployment_path(inputs.revision.hash))
+    uid = deployment["metadata"]["uid"] if deployment else None
+    if inputs.revision.uid is not None and uid != inputs.revision.uid:
+        raise Refused(
+            f"Deployment {inputs.namespace}/{inputs.name_of(inputs.revision.hash)} at {cluster.address} is not the one "
+            "that this stack has made: give Application the kubeconfig and context of the Kubernetes provider"
+        )
+
+
+def _continues(left: Record, inputs: Inputs, plan: Plan) -> bool:
+    """Whether a walk that was cut off is the one that is asked for, and was still going forward."""
+    return left.state.revision == inputs.revision.hash and left.plan == plan and left.state.phase is not Phase.REVERTING
+
+
+def _shifted(left: Record, now: float) -> State:
+    """Its state with the time that nobody watched taken out of every clock."""
+    gap, state = now - left.saved_at, left.state
+    clocks = {name: getattr(state, name) + gap for name in ("started_at", "phase_at", "move_at")}
+    return state.model_copy(update=clocks)
+
+
+def _undo(left: Record, inputs: Inputs, cluster: Cluster, journal: Journal, engine: Engine) -> None:
+    """Put the old version back before anything else begins."""
+    earlier = inputs.walking_to(left.state.revision)
+    engine.say(f"putting {inputs.app} back: the walk to {earlier.name_of(left.state.revision)} was cut off", keep=True)
+    reason = f"cut off, and put back on the way to {inputs.name_of(inputs.revision.hash)}"
+    final = Walk(earlier, cluster, journal, engine).run(left.plan, _shifted(left, engine.now()), stop=reason)
+    if not final.confirmed:
+        raise RolloutFailed(str(final.reason))
+
+
+def _outcome(final: State, inputs: Inputs) -> str:
+    name = inputs.name_of(final.revision)
+    if final.phase is Phase.SUCCEEDED:
+        return f"{name} serves"
+    if not final.confirmed:
+        raise RolloutFailed(str(final.reason))
+    back = f"all traffic is back on {inputs.name_of(final.stable)}" if final.stable else f"{name} was scaled down"
+    raise RolloutFailed(f"{final.reason}; {back}")
