@@ -49,7 +49,9 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """Our environment without the path entry that made this very module importable."""
     env = {**os.environ, **(extra or {})}
     ours = str(Path(__file__).resolve().parent.parent)
-    kept = [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != ours]
+    kept = [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if ours in kept:
+        kept.remove(ours)  # once: the user may have it there as well
     env.pop("PYTHONPATH", None)
     return {**env, "PYTHONPATH": os.pathsep.join(kept)} if kept else env
 

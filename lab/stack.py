@@ -1,0 +1,140 @@
+"""A Pulumi stack in a lab: a project folder of its own, its configuration, and the CLI's commands.
+
+Lives here: what the demo, the end-to-end tests and the benchmarks share. No opinion on results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.cluster import REPOSITORY, Lab
+
+COMMAND_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command came to. + began, ended: Unix time"""
+
+    code: int
+    output: str
+    began: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+class Running:
+    """A command that is under way."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], directory: Path, log: Path) -> None:
+        self._log = log
+        self.began = time.time()
+        with log.open("w") as out:
+            # A session of its own: a test that kills the CLI kills nothing else.
+            self.process = subprocess.Popen(
+                command, cwd=directory, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self._log.read_text()
+
+    def interrupt(self) -> None:
+        """One Ctrl-C. The CLI itself is signalled: nsenter execs it, so it has the process' id."""
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self, seconds: float = COMMAND_SECONDS) -> Result:
+        """Its end; killed if it takes longer."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        return Result(code, self.output, self.began, time.time())
+
+
+class Stack:
+    """One stack with a project of its own. + program: the text of __main__.py; this repository's if None"""
+
+    def __init__(self, lab: Lab, name: str, directory: Path, program: str | None = None) -> None:
+        self.lab, self.name, self.directory = lab, name, directory
+        self.environment = lab.environment(directory / "home")
+        self.environment["PYTHONPATH"] = str(REPOSITORY)
+        self._commands = 0
+        (directory / "stacks").mkdir(parents=True, exist_ok=True)
+        project = yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())
+        project["runtime"]["options"]["virtualenv"] = sys.prefix
+        (directory / "Pulumi.yaml").write_text(yaml.safe_dump(project))
+        if program is None:
+            shutil.copyfile(REPOSITORY / "__main__.py", directory / "__main__.py")
+        else:
+            (directory / "__main__.py").write_text(program)
+        self.run("stack", "init", name)
+
+    def break_(self, countermeasure: str | None) -> None:
+        """Take a countermeasure away from all later commands (lab/breaks), or give it back."""
+        self.environment.pop("LAB_BREAK", None)
+        self.environment["PYTHONPATH"] = str(REPOSITORY)
+        if countermeasure:
+            self.environment["LAB_BREAK"] = countermeasure
+            self.environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY / "lab" / "breaks"), str(REPOSITORY)])
+
+    def configure(self, **values: Any) -> None:
+        """Replace configuration values of the project, as a deployment from Git would."""
+        path = self.directory / "stacks" / f"Pulumi.{self.name}.yaml"
+        settings = (yaml.safe_load(path.read_text()) if path.exists() else None) or {}
+        config = settings.setdefault("config", {})
+        config.update({f"rollouts:{key}": deepcopy(value) for key, value in values.items()})
+        path.write_text(yaml.safe_dump(settings))
+
+    def start(self, *arguments: str) -> Running:
+        """Begin a command of the Pulumi CLI."""
+        self._commands += 1
+        log = self.directory / f"{self._commands:02}-{arguments[0]}.log"
+        command = self.lab.command("pulumi", *arguments, "--color", "never", "--non-interactive")
+        return Running(command, self.environment, self.directory, log)
+
+    def run(self, *arguments: str) -> Result:
+        """Run a command of the Pulumi CLI to its end."""
+        return self.start(*arguments).wait()
+
+    def up(self, *arguments: str) -> Result:
+        """`pulumi up`, without its preview unless asked for."""
+        return self.run("up", "--yes", "--stack", self.name, *(arguments or ("--skip-preview",)))
+
+    def state(self) -> list[dict[str, Any]]:
+        """The resources in the stack's state."""
+        exported = json.loads(self.run("stack", "export", "--stack", self.name).output)
+        resources: list[dict[str, Any]] = exported["deployment"].get("resources", [])
+        return resources
+
+    def destroy(self) -> Result:
+        """`pulumi destroy`."""
+        return self.run("destroy", "--yes", "--skip-preview", "--stack", self.name)
+
+
+def podinfo(tag: str, prometheus: str, *, name: str = "podinfo", **changes: Any) -> dict[str, Any]:
+    """The example application, as `<project>:applications` has it; `changes` replace its settings."""
+    example = yaml.safe_load((REPOSITORY / "stacks" / "Pulumi.demo.yaml").read_text())
+    settings = example["config"]["rollouts:applications"]["podinfo"]
+    settings["image"] = f"ghcr.io/stefanprodan/podinfo:{tag}"
+    settings["routing"]["gateway"]["hosts"] = [f"{name}.example.com"]
+    settings["rollout"]["canary"]["source"]["prometheus"] = prometheus
+    canary = {**settings["rollout"]["canary"], **changes.pop("canary", {})}
+    return {name: {**settings, "rollout": {"canary": canary}, **changes}}
