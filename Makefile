@@ -1,0 +1,47 @@
+# Everything that people and CI run. `make demo` and `make test` do what they need first.
+PYTHON := .venv/bin/python
+LAB ?= default
+
+.PHONY: setup tools check test demo docs lab-up lab-down lab-status clean
+
+setup: .venv/ready tools
+
+.venv/ready: requirements.txt
+	python3 -m venv .venv
+	@echo "installing $$(grep -c == requirements.txt) Python packages into .venv"
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+tools:
+	@python3 lab/tools.py
+
+# Format, lint, types, generated pages, and every test that needs no lab.
+check: .venv/ready
+	.venv/bin/ruff format --check --quiet .
+	.venv/bin/ruff check --quiet .
+	.venv/bin/mypy pulumi_rollout components lab bench __main__.py
+	$(PYTHON) -m docs.generate --check
+	$(PYTHON) -m pytest -q -n 2 -m "not lab"
+
+# All of it: tests with traffic run one after another.
+test: setup check
+	$(PYTHON) -m pytest -q -m lab
+
+# BREAK=revert takes the revert away, to show that the demo notices.
+demo: setup
+	@$(PYTHON) -m lab.demo $(if $(BREAK),--break $(BREAK))
+
+docs: .venv/ready
+	$(PYTHON) -m docs.generate
+
+lab-up: setup
+	@$(PYTHON) -m lab up --name $(LAB)
+
+lab-down: .venv/ready
+	@$(PYTHON) -m lab down --name $(LAB)
+
+lab-status: .venv/ready
+	@$(PYTHON) -m lab status
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
