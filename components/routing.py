@@ -28,12 +28,15 @@ class GatewayRoute:
 
     + hosts: host names
     + gateway: the Gateway that serves them, as `name` or `namespace/name`
+    + request_timeout: for a whole answer, as in "60s"; "0s" for none, which streams need where the
+      Gateway has a default
     """
 
     hosts: Sequence[str]
     gateway: str
+    request_timeout: str | None = None
     router: str = "gateway"
 
     def objects(self, app: str, namespace: str, port: int) -> list[dict[str, Any]]:
         """The HTTPRoute at rest, all traffic on the apex Service."""
-        return gateway.declared(app, namespace, list(self.hosts), self.gateway, app, port)
+        return gateway.declared(app, namespace, list(self.hosts), self.gateway, port, self.request_timeout)

@@ -31,6 +31,7 @@ class GatewaySettings(Setting):
 
     hosts: list[str]
     gateway: str
+    request_timeout: str | None = None
 
 
 class RoutingSettings(Setting):
@@ -71,7 +72,7 @@ class ApplicationSettings(Setting):
         scaling = self.autoscaling
         return {
             **plain,
-            "routing": GatewayRoute(hosts=self.routing.gateway.hosts, gateway=self.routing.gateway.gateway),
+            "routing": GatewayRoute(**self.routing.gateway.model_dump()),
             "autoscaling": Autoscaling(**scaling.model_dump()) if scaling else None,
             "secrets": {key: Secret(value) for key, value in secrets.items()},
         }

@@ -64,11 +64,11 @@ def told() -> Callable[[str], str | None]:
 
     def one(line: str) -> str | None:
         nonlocal before
-        if match := re.search(r"dynamic:Rollout podinfo \w+ \(\d+s\) (?:\[[^]]*\]; )?(.+)", line):
+        if match := re.search(r"dynamic:Rollout podinfo \w+ \(\d+s\) (?:\[[^]]*\])?(?:; )?(.+)", line):
             text = match[1]
             # Seconds that pass are no news.
             news = re.sub(r"; [^;]*\d s$|[\d.,]+ %", "", text)
-            if news == before or "error:" in text:
+            if news == before or "error:" in text or "settling" in text:
                 return None
             before = news
             return f"    {text}"
