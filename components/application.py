@@ -58,7 +58,9 @@ class Application(pulumi.ComponentResource):
     ) -> None:
         super().__init__("pulumi-rollout:index:Application", name, None, opts)
         self._name, self._namespace, self._port = name, namespace, port
-        cluster = {"kubeconfig": kubeconfig, "context": context}
+        # It holds credentials, and the Rollout's inputs are kept in the state.
+        hidden = pulumi.Output.secret(kubeconfig) if kubeconfig is not None else None
+        cluster = {"kubeconfig": hidden, "context": context}
         route = routing.objects(name, namespace, port)
         props: dict[str, Any] = {
             "app": name,
@@ -113,14 +115,17 @@ class Application(pulumi.ComponentResource):
             upsert_existing_objects=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        made = Revision(rendered, autoscaling, pulumi.ResourceOptions(parent=self, providers=[provider]))
+        # A revision comes and goes with each release, so what protects an application is not inherited.
+        passing = pulumi.ResourceOptions(parent=self, providers=[provider], protect=False, retain_on_delete=False)
+        made = Revision(rendered, autoscaling, passing)
         self.rollout = Rollout(
             self._name,
             {
                 **props,
                 "revision": {
                     "hash": rendered.hash,
-                    "uid": made.deployment.metadata["uid"],
+                    # Absent where the Deployment was not made: a target elsewhere, a preview without the cluster.
+                    "uid": made.deployment.metadata.apply(lambda metadata: metadata.get("uid")),
                     "port": self._port,
                     "replicas": autoscaling.min_replicas if autoscaling else replicas,
                 },

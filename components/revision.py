@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +19,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_rollout.errors import InvalidInput
 from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL
 
+from .mistakes import content_problems, name_problems, template_problems
 from .secrets import Secret
 
 Manifest = dict[str, Any]
@@ -56,20 +55,29 @@ class Content:
 
     def rendered(self, salt: str) -> Rendered:
         """The manifests and their name. Raises InvalidInput with every mistake found."""
+        problems = content_problems(self)
+        if problems:
+            raise InvalidInput(problems)
         template = self._template()
-        problems = [*_image_problems(template), *_twice_problems(template)]
-        if self.revision is None:
-            problems += _output_problems({"template": template, "configs": dict(self.configs)})
+        problems = template_problems(template)
         if problems:
             raise InvalidInput(problems)
         fingerprints = {key: secret.fingerprint(salt) for key, secret in self.secrets.items()}
-        hashed = [self.app, self.namespace, self.port, template, dict(self.configs), fingerprints]
-        name = self.revision or content_hash(hashed)
-        return Rendered(content=self, hash=name, template=_marked(template, self, name))
+        # Without the namespace: moving an application is not a new version of it.
+        name = self.revision or content_hash([self.app, self.port, template, dict(self.configs), fingerprints])
+        rendered = Rendered(content=self, hash=name, template=_marked(template, self, name))
+        if problems := name_problems(rendered.name):
+            raise InvalidInput(problems)
+        return rendered
 
     def _template(self) -> Manifest:
+        env = [{"name": key, "value": value} for key, value in sorted(self.env.items())]
         if self.pod_template is not None:
-            return deepcopy(dict(self.pod_template))
+            template: Manifest = _copied(self.pod_template)
+            if env:
+                first = template["spec"]["containers"][0]
+                first["env"] = [*first.get("env", []), *env]
+            return template
         probe = (
             {"httpGet": {"path": self.readiness_path, "port": self.port}}
             if self.readiness_path
@@ -81,8 +89,8 @@ class Content:
             "ports": [{"containerPort": self.port}],
             "readinessProbe": {**probe, "periodSeconds": 2},
         }
-        if self.env:
-            container["env"] = [{"name": key, "value": value} for key, value in sorted(self.env.items())]
+        if env:
+            container["env"] = env
         return {"spec": {"containers": [container]}}
 
 
@@ -118,7 +126,6 @@ class Revision(pulumi.ComponentResource):
 
     def __init__(self, rendered: Rendered, autoscaling: Autoscaling | None, opts: pulumi.ResourceOptions) -> None:
         super().__init__("pulumi-rollout:index:Revision", rendered.name, None, opts)
-        # A revision comes and goes with each release, so what protects an application is not inherited.
         child = pulumi.ResourceOptions(parent=self, protect=False, retain_on_delete=False)
         before = self._contents(rendered, child)
         frozen = pulumi.ResourceHookBinding(before_update=[_frozen_hook(rendered.name)])
@@ -187,9 +194,16 @@ def content_hash(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
+def _copied(value: Any) -> Any:
+    """A deep copy of plain data; an Output, which allows none, is kept as it is."""
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _marked(template: Manifest, content: Content, name: str) -> Manifest:
     """The template with the revision's labels, its environment, and spreading by revision."""
-    marked = deepcopy(template)
+    marked: Manifest = _copied(template)
     metadata = marked.setdefault("metadata", {})
     metadata["labels"] = {**metadata.get("labels", {}), APP_LABEL: content.app, REVISION_LABEL: name}
     full = f"{content.app}-{name}"
@@ -217,57 +231,3 @@ def _frozen_hook(name: str) -> pulumi.ResourceHook:
                 )
 
     return pulumi.ResourceHook(f"{name}-is-immutable", refuse)
-
-
-def _containers(template: Manifest) -> list[Manifest]:
-    spec = template.get("spec", {})
-    return [*spec.get("initContainers", []), *spec.get("containers", [])]
-
-
-def _image_problems(template: Manifest) -> list[tuple[str, str]]:
-    problems = []
-    for container in _containers(template):
-        image = container.get("image")
-        if isinstance(image, pulumi.Output):
-            continue  # reported, or allowed by revision=, with all other outputs
-        if not image:
-            problems.append(("image", "is missing: name the image, with its tag or digest"))
-        elif not re.search(r"(:[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})$", str(image)):
-            problems.append(("image", f"{image} has no tag, so nobody can tell which version it is: add one"))
-    return problems
-
-
-def _twice_problems(template: Manifest) -> list[tuple[str, str]]:
-    """What two versions cannot have at once."""
-    if template.get("kind") not in (None, "PodTemplate", "PodTemplateSpec"):
-        reason = f"a {template['kind']} cannot run two versions beside each other: only Deployments can"
-        return [("podTemplate.kind", reason)]
-    problems = []
-    for volume in template.get("spec", {}).get("volumes", []):
-        claim = volume.get("persistentVolumeClaim")
-        if claim and not claim.get("readOnly"):
-            reason = f"volume {volume.get('name')} is a claim that both versions would write: make it readOnly"
-            problems.append(("podTemplate.spec.volumes", reason))
-    for container in _containers(template):
-        for port in container.get("ports", []):
-            if "hostPort" in port:
-                reason = f"hostPort {port['hostPort']} can be taken by one version only: remove it"
-                problems.append(("podTemplate.spec.containers.ports", reason))
-    if template.get("spec", {}).get("hostNetwork"):
-        problems.append(("podTemplate.spec.hostNetwork", "two versions cannot share the node's ports: remove it"))
-    return problems
-
-
-def _output_problems(value: Any, path: str = "") -> list[tuple[str, str]]:
-    """Outputs, which have no value yet while names are made."""
-    if isinstance(value, pulumi.Output):
-        reason = (
-            "is an Output, which has no value yet when the revision is named: pass the resolved string "
-            "(an image's digest, say), or name the revision yourself with revision="
-        )
-        return [(path, reason)]
-    if isinstance(value, Mapping):
-        return [found for key, item in value.items() for found in _output_problems(item, f"{path}.{key}".strip("."))]
-    if isinstance(value, list | tuple):
-        return [found for key, item in enumerate(value) for found in _output_problems(item, f"{path}.{key}")]
-    return []

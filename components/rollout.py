@@ -23,7 +23,7 @@ class Rollout(dynamic.Resource, module="rollout", name="Rollout"):
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         # Outputs that the provider sets must be named, or the SDK drops them.
-        outputs = {"outcome": None, "plan": None}
+        outputs = {"outcome": None, "plan": None, "serving_revision": None}
         # As an awaitable: an Output of the parent would make the Rollout depend on its parent's children.
         parent = opts.parent.urn.future() if opts.parent is not None else None
         urn = pulumi.create_urn(name, TYPE, parent=parent)  # type: ignore[arg-type]

@@ -6,11 +6,10 @@ secrets, encrypted. The rollout policy stays as written: the Rollout's check val
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pulumi
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pulumi_rollout.core.plan import problems_of
@@ -80,9 +79,15 @@ class ApplicationSettings(Setting):
 
 def applications(config: pulumi.Config) -> dict[str, dict[str, Any]]:
     """Each application's arguments, by name. Raises pulumi.RunError in plain words."""
-    secrets = _secrets()
+    key = f"{config.name}:applications"
+    named = config.get_object("applications") or {}
+    if not isinstance(named, dict):
+        raise pulumi.RunError(f"{key} is no mapping of names to applications (README, Configuration)")
+    secrets = _secrets(config.name)
+    if unknown := sorted(secrets.keys() - named.keys()):
+        raise pulumi.RunError(f"{config.name}:secrets names {unknown[0]}, which is not one of {key}")
     found = {}
-    for name, written in (config.get_object("applications") or {}).items():
+    for name, written in named.items():
         try:
             settings = ApplicationSettings.model_validate(written)
         except ValidationError as error:
@@ -90,13 +95,21 @@ def applications(config: pulumi.Config) -> dict[str, dict[str, Any]]:
             raise pulumi.RunError("; ".join(f"{path}: {reason}" for path, reason in problems)) from None
         found[name] = settings.arguments(secrets.get(name, {}))
     if not found:
-        raise pulumi.RunError(
-            f"{config.name}:applications is empty: name at least one application (README, Configuration)"
-        )
+        raise pulumi.RunError(f"{key} is empty: name at least one application (README, Configuration)")
     return found
 
 
-def _secrets() -> dict[str, dict[str, str]]:
-    raw = pulumi.runtime.get_config(f"{pulumi.get_project()}:secrets")
-    loaded: dict[str, dict[str, str]] = json.loads(raw) if raw else {}
-    return loaded
+_SECRETS = TypeAdapter(dict[str, dict[str, str]])
+
+
+def _secrets(project: str) -> dict[str, dict[str, str]]:
+    """Each application's secrets, by key. What is wrong is not quoted: it is secret."""
+    raw = pulumi.runtime.get_config(f"{project}:secrets")
+    try:
+        return _SECRETS.validate_json(raw) if raw else {}
+    except ValidationError:
+        path = f"--path '{project}:secrets.<application>.<KEY>'"
+        raise pulumi.RunError(
+            f"{project}:secrets is no mapping of applications to their secret strings: set each with "
+            f"`pulumi config set --secret {path}`"
+        ) from None

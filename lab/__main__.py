@@ -61,9 +61,7 @@ def main() -> int:
         verb.set_defaults(function=function)
         verb.add_argument("--name", default="default", help="the lab's name (default: %(default)s)")
         if name == "up":
-            verb.add_argument(
-                "--scrape-seconds", type=float, default=1.0, help="how often Prometheus scrapes"
-            )
+            verb.add_argument("--scrape-seconds", type=float, default=1.0, help="how often Prometheus scrapes")
             verb.add_argument("--parts", default=",".join(PARTS), help="default: %(default)s")
         elif name == "down":
             verb.add_argument("--all", action="store_true", help="remove every lab")

@@ -1,6 +1,7 @@
-"""Labs from the outside: make one, find it, go inside, remove it.
+"""Labs from the outside: make one, find it, remove it.
 
-Lives here: the handle that tests and the demo hold. What runs inside is `lab/supervisor.py`'s to know.
+Lives here: the life of a lab. What one holds of it is `lab/handle.py`'s (and reachable from here as well),
+what runs inside is `lab/supervisor.py`'s to know.
 A lab is one process (the supervisor) holding namespaces of its own, and one folder in the cache:
 it dies with that process, and nothing of it can be left behind but the folder.
 """
@@ -8,9 +9,7 @@ it dies with that process, and nothing of it can be left behind but the folder.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
-import functools
 import json
 import os
 import re
@@ -18,108 +17,16 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lab import tools
-from lab.supervisor import NODE_ADDRESS, PARTS
+from lab.handle import REPOSITORY, Lab, LabError, opened, unproxied
+from lab.supervisor import PARTS
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+__all__ = ["REPOSITORY", "Lab", "LabError", "down", "find", "names", "status", "up"]
 START_SECONDS = 180
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-
-
-class LabError(Exception):
-    """The lab cannot do what was asked; the message is one sentence that says why."""
-
-
-@dataclass(frozen=True)
-class Lab:
-    """One running lab; `pid` is its supervisor, as seen from outside."""
-
-    name: str
-    directory: Path
-    pid: int
-
-    @property
-    def kubeconfig(self) -> Path:
-        """Contexts: lab (may do everything), viewer, deployer, and stranger (may do nothing)."""
-        return self.directory / "kubeconfig"
-
-    @property
-    def envoy_url(self) -> str:
-        return f"http://{NODE_ADDRESS}:8080"
-
-    @property
-    def prometheus_url(self) -> str:
-        return "http://127.0.0.1:9090"
-
-    def environment(self, pulumi_home: Path | None = None) -> dict[str, str]:
-        """The environment for programs inside, the Pulumi CLI above all."""
-        home = pulumi_home or self.directory / "pulumi"
-        (home / "state").mkdir(parents=True, exist_ok=True)
-        environment = _unproxied() | {
-            "KUBECONFIG": str(self.kubeconfig),
-            "PULUMI_HOME": str(home),
-            "PULUMI_BACKEND_URL": f"file://{home / 'state'}",
-            "PULUMI_CONFIG_PASSPHRASE": "lab",
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "ROLLOUT_LAB_PYTHON": sys.executable,
-        }
-        if tools.official_pulumi() is None:
-            _say_stand_ins()
-            folders = (tools.binary("pulumi").parent, REPOSITORY / "lab" / "bin")
-            environment["PATH"] = os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])
-        return environment
-
-    def command(self, *args: str) -> list[str]:
-        """The command line that runs a program in the lab's network, but among our own processes."""
-        user = () if os.geteuid() == 0 else ("-U", "--preserve-credentials")
-        return ["nsenter", "-t", str(self.pid), *user, "-n", "--", *args]
-
-    def enter(self) -> None:
-        """Move the calling thread, and all that it starts from now on, into the lab's network.
-
-        Without root, the kernel lets only a process of one thread do this.
-        """
-        libc = ctypes.CDLL(None, use_errno=True)
-        user = () if os.geteuid() == 0 else (("user", CLONE_NEWUSER),)
-        for kind, flag in (*user, ("net", CLONE_NEWNET)):
-            with _opened(f"/proc/{self.pid}/ns/{kind}") as descriptor:
-                if libc.setns(descriptor, flag):
-                    reason = os.strerror(ctypes.get_errno())
-                    raise LabError(f"cannot enter the {kind} namespace of lab {self.name}: {reason}")
-
-
-def _unproxied() -> dict[str, str]:
-    """Our environment, less what stands in the way inside: no proxy can be reached from there, and a
-    CA bundle in the environment would shadow the cluster's."""
-    bundles = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.lower().endswith("_proxy") and name not in bundles
-    }
-
-
-@contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@functools.cache
-def _say_stand_ins() -> None:
-    print(
-        "lab: no official Pulumi CLI on PATH: using the built one, with stand-ins for the Kubernetes plugin"
-        " and the Python language host",
-        file=sys.stderr,
-    )
 
 
 def _directory(name: str) -> Path:
@@ -180,7 +87,7 @@ def up(
         if shutil.which(program) is None:
             raise LabError(f"`{program}` is not installed, and the lab needs it")
     directory.mkdir(parents=True, exist_ok=True)
-    with _opened(directory) as lock:
+    with opened(directory) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -210,7 +117,7 @@ def _launch(directory: Path, scrape_seconds: float, parts: tuple[str, ...]) -> i
         *("--scrape-seconds", str(scrape_seconds), "--parts", ",".join(parts)),
     ]
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = _unproxied() | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = unproxied() | {"PYTHONPATH": os.pathsep.join(paths)}
     receive, send = os.pipe()
     # No subprocess.Popen: the lab outlives this call, and often this process.
     outer = os.posix_spawnp(
@@ -258,9 +165,7 @@ def _await_ready(name: str, directory: Path, say: Callable[[str], None]) -> None
             say(f"lab {name}: up in {time.monotonic() - started:.1f} s")
             return
         if (directory / "failed").exists():
-            raise LabError(
-                f"lab {name} did not come up: {(directory / 'failed').read_text()}; see {directory}"
-            )
+            raise LabError(f"lab {name} did not come up: {(directory / 'failed').read_text()}; see {directory}")
         if _recorded(directory) is None or time.monotonic() - started > START_SECONDS:
             raise LabError(f"lab {name} did not come up: see the logs in {directory / 'logs'}")
         time.sleep(0.05)

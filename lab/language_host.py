@@ -128,7 +128,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         code = self._finished(child)
         if code == BAIL:
             return pb.RunResponse(bail=True)
-        return pb.RunResponse(error=f"Program exited with non-zero exit code: {code}" if code else "")
+        return pb.RunResponse(error=f"the program ended with exit code {code}" if code else "")
 
     def RunPlugin(self, request: pb.RunPluginRequest, context: grpc.ServicerContext) -> Iterator[pb.RunPluginResponse]:
         directory = request.info.program_directory

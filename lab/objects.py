@@ -45,9 +45,7 @@ class Api:
             answer = self.session.get(SERVER + root, timeout=10)
             listed = answer.json()["resources"] if answer.ok else ()
             self.kinds[version] = {
-                entry["kind"]: (entry["name"], entry["namespaced"])
-                for entry in listed
-                if "/" not in entry["name"]
+                entry["kind"]: (entry["name"], entry["namespaced"]) for entry in listed if "/" not in entry["name"]
             }
         if kind not in self.kinds[version]:
             return None

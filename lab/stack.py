@@ -5,6 +5,8 @@ Lives here: what the demo, the end-to-end tests and the benchmarks share. No opi
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -59,6 +61,11 @@ class Running:
         """One Ctrl-C. The CLI itself is signalled: nsenter execs it, so it has the process' id."""
         self.process.send_signal(signal.SIGINT)
 
+    def kill(self) -> None:
+        """SIGKILL for the CLI alone: the provider processes stay."""
+        self.process.kill()
+        self.process.wait()
+
     def wait(self, seconds: float = COMMAND_SECONDS) -> Result:
         """Its end; killed if it takes longer."""
         try:
@@ -76,7 +83,7 @@ class Stack:
         self.lab, self.name, self.directory = lab, name, directory
         self.environment = lab.environment(directory / "home")
         self.environment["PYTHONPATH"] = str(REPOSITORY)
-        self._commands = 0
+        self._commands = itertools.count(1)
         (directory / "stacks").mkdir(parents=True, exist_ok=True)
         project = yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())
         project["runtime"]["options"]["virtualenv"] = sys.prefix
@@ -87,12 +94,13 @@ class Stack:
             (directory / "__main__.py").write_text(program)
         self.run("stack", "init", name)
 
-    def break_(self, countermeasure: str | None) -> None:
-        """Take a countermeasure away from all later commands (lab/breaks), or give it back."""
+    def break_(self, *countermeasures: str | None) -> None:
+        """Take countermeasures away from all later commands, or give them back. Each is `name`, or
+        `name:app+app` for some applications only (lab/breaks)."""
         self.environment.pop("LAB_BREAK", None)
         self.environment["PYTHONPATH"] = str(REPOSITORY)
-        if countermeasure:
-            self.environment["LAB_BREAK"] = countermeasure
+        if chosen := ",".join(filter(None, countermeasures)):
+            self.environment["LAB_BREAK"] = chosen
             self.environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY / "lab" / "breaks"), str(REPOSITORY)])
 
     def configure(self, **values: Any) -> None:
@@ -103,12 +111,11 @@ class Stack:
         config.update({f"rollouts:{key}": deepcopy(value) for key, value in values.items()})
         path.write_text(yaml.safe_dump(settings))
 
-    def start(self, *arguments: str) -> Running:
-        """Begin a command of the Pulumi CLI."""
-        self._commands += 1
-        log = self.directory / f"{self._commands:02}-{arguments[0]}.log"
+    def start(self, *arguments: str, **environment: str) -> Running:
+        """Begin a command of the Pulumi CLI. + environment: more of it, for this command"""
+        log = self.directory / f"{next(self._commands):02}-{arguments[0]}.log"
         command = self.lab.command("pulumi", *arguments, "--color", "never", "--non-interactive")
-        return Running(command, self.environment, self.directory, log)
+        return Running(command, {**self.environment, **environment}, self.directory, log)
 
     def run(self, *arguments: str) -> Result:
         """Run a command of the Pulumi CLI to its end."""
@@ -123,6 +130,19 @@ class Stack:
         exported = json.loads(self.run("stack", "export", "--stack", self.name).output)
         resources: list[dict[str, Any]] = exported["deployment"].get("resources", [])
         return resources
+
+    def kill_providers(self) -> None:
+        """SIGKILL for the processes of this stack's dynamic providers, orphans of a killed CLI included."""
+        home = f"PULUMI_HOME={self.environment['PULUMI_HOME']}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                command = (folder / "cmdline").read_bytes().split(b"\0")
+                if b"pulumi.dynamic" in command and home in (folder / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(folder.name), signal.SIGKILL)
+
+    def unlock(self) -> Result:
+        """Take away the lock that a killed CLI has left, as its user would."""
+        return self.run("cancel", "--yes", "--stack", self.name)
 
     def destroy(self) -> Result:
         """`pulumi destroy`."""

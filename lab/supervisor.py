@@ -67,9 +67,7 @@ def credentials(directory: Path) -> None:
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "lab",
-        "clusters": [
-            {"name": "lab", "cluster": {"server": SERVER, "certificate-authority": str(certificate)}}
-        ],
+        "clusters": [{"name": "lab", "cluster": {"server": SERVER, "certificate-authority": str(certificate)}}],
         "users": [{"name": name, "user": {"token": token}} for name, token in tokens.items()],
         "contexts": [
             {"name": "lab" if name == "admin" else name, "context": {"cluster": "lab", "user": name}}

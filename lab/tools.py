@@ -20,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PULUMI_VERSION = "3.258.0"
+PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
 KUBERNETES_VERSION = "1.36.3"
 
 
@@ -73,8 +74,8 @@ TOOLS = (
             f"-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",
         ),
         files=(
-            ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec", "bin/pulumi-language-python-exec"),
-            ("github.com/pulumi/pulumi/sdk/v3", "python/dist/pulumi-resource-pulumi-python", "bin/pulumi-resource-pulumi-python"),
+            (PULUMI_SDK, "python/cmd/pulumi-language-python-exec", "bin/pulumi-language-python-exec"),
+            (PULUMI_SDK, "python/dist/pulumi-resource-pulumi-python", "bin/pulumi-resource-pulumi-python"),
         ),
     ),
 )
@@ -135,9 +136,7 @@ def data(tool_name: str, name: str) -> Path:
 
 def _go(tool: Tool, *args: str) -> str:
     """Run go in the tool's module and return what it prints."""
-    result = subprocess.run(
-        ["go", *args], cwd=HERE / "tools" / tool.name, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(["go", *args], cwd=HERE / "tools" / tool.name, capture_output=True, text=True, check=False)
     if result.returncode:
         raise SetupError(f"{tool.name}: `go {args[0]}` failed: {result.stderr.strip()[-2000:]}")
     return result.stdout
@@ -149,9 +148,7 @@ def _compile(tool: Tool, name: str, package: str, target: Path, label: str) -> N
     command = ["go", "build", "-v", "-trimpath", *tool.flags, "-o", str(target), package]
     started, done, tail = time.monotonic(), 0, ""
     said = 0.0
-    with subprocess.Popen(
-        command, cwd=HERE / "tools" / tool.name, stderr=subprocess.PIPE, text=True
-    ) as build:
+    with subprocess.Popen(command, cwd=HERE / "tools" / tool.name, stderr=subprocess.PIPE, text=True) as build:
         for line in build.stderr or ():
             done, tail = done + 1, tail + line
             if time.monotonic() - said > (1 if sys.stdout.isatty() else 30):

@@ -33,17 +33,20 @@ class Cluster:
     @cached_property
     def _client(self) -> Any:
         """The kubernetes package's client, imported late: it takes as long as all else together."""
+        import yaml
         from kubernetes import config
 
         try:
-            if self._kubeconfig and "\n" in self._kubeconfig:
-                import yaml
-
+            # Content is YAML, or JSON on a single line.
+            if self._kubeconfig and ("\n" in self._kubeconfig or self._kubeconfig.lstrip().startswith("{")):
                 content = yaml.safe_load(self._kubeconfig)
                 return config.new_client_from_config_dict(content, context=self._context)
             path = str(Path(self._kubeconfig).expanduser()) if self._kubeconfig else None
             return config.new_client_from_config(path, context=self._context)
-        except config.ConfigException as error:
+        except (yaml.YAMLError, UnicodeDecodeError):
+            # Their messages quote the file, and the file holds credentials.
+            raise ClusterError("the kubeconfig cannot be used: it is not YAML") from None
+        except (config.ConfigException, OSError) as error:
             if self._kubeconfig is None and (client := _in_cluster()) is not None:
                 return client
             raise ClusterError(f"the kubeconfig cannot be used: {error}") from error
@@ -92,7 +95,7 @@ class Cluster:
     def _plurals(self, root: str) -> dict[str, str]:
         known: dict[str, dict[str, str]] = self.__dict__.setdefault("_discovered", {})
         if root not in known:
-            resources = self.get(root)["resources"]
+            resources = (self.find(root) or {}).get("resources", [])
             known[root] = {item["kind"]: item["name"] for item in resources if "/" not in item["name"]}
         return known[root]
 
@@ -123,13 +126,16 @@ class Cluster:
                 retries=_retries(),
             )
         except urllib3.exceptions.HTTPError as error:
-            reason = type(getattr(error, "reason", None) or error).__name__
-            raise ClusterError(f"the cluster at {client.configuration.host} does not answer ({reason})") from error
+            reason, host = getattr(error, "reason", None) or error, client.configuration.host
+            if isinstance(reason, urllib3.exceptions.SSLError):
+                raise ClusterError(f"there is no trusted connection to the cluster at {host}: {reason}") from error
+            raise ClusterError(f"the cluster at {host} does not answer ({type(reason).__name__})") from error
         return _answer(method, path, response.status, response.data)
 
 
 def _retries() -> Any:
-    """Three quick retries, of reads and writes alike: every write here is idempotent or compared."""
+    """Three quick retries, of reads and writes alike: every write here is idempotent or compared. How
+    long an answer wants us to wait (Retry-After) is not heeded: the driver has a patience of its own."""
     import urllib3
 
     return urllib3.Retry(
@@ -138,17 +144,21 @@ def _retries() -> Any:
         status_forcelist=(429, 500, 502, 503, 504),
         allowed_methods=None,
         raise_on_status=False,
+        respect_retry_after_header=False,
     )
 
 
 def _answer(method: str, path: str, status: int, data: bytes) -> Manifest:
     try:
-        answer: Manifest = json.loads(data)
+        answer = json.loads(data)
     except ValueError:
-        answer = {"message": data[:200].decode(errors="replace")}
+        answer = data[:200].decode(errors="replace").strip()
     if status < 300:
+        if not isinstance(answer, dict):
+            raise ClusterError(f"{method} {path}: this is not how the Kubernetes API answers: {str(answer)[:200]}")
         return answer
-    message = f"{method} {path}: {answer.get('message', status)}"
+    reason = answer.get("message") if isinstance(answer, dict) else answer
+    message = f"{method} {path}: {reason or status}"
     if status == 404:
         raise NotFound(message, status)
     if status == 409:

@@ -29,6 +29,11 @@ T = TypeVar("T")
 PATIENCE_SECONDS, PATIENCE_WHEN_STOPPED_SECONDS = 300.0, 5.0
 # Evidence can be counted again from the counters, so it is not saved at every look.
 SAVE_EVERY_SECONDS = 5.0
+# A look or a save that takes longer met a silent cluster: what was seen before it is looked at again
+# before anything is done, and its time counts against no deadline.
+STALE_SECONDS = 5.0
+# Answers of 400 and above that say "not now" rather than "no": timeout, conflict, too many requests.
+NOT_NOW = (408, 409, 429)
 
 
 class Walk:
@@ -54,21 +59,27 @@ class Walk:
             original="[]" if stable is None else self.observer.original(),
         )
 
-    def resize(self) -> None:
-        """Without a walk: the declared number of replicas for the revision that serves."""
-        self._performer.resize(self._inputs.revision.hash)
+    def settle(self) -> None:
+        """Without a walk: the declared number of replicas for the revision that serves, and no pin."""
+        self._performer.settle(self._inputs.revision.hash)
 
     def run(self, plan: Plan, state: State, stop: str | None = None) -> State:
         """Walk to the end. `stop` reverts at once, with that reason. Raises ClusterError when the
         cluster stays silent, JournalError when another run has taken over."""
         self._stop = stop
         while state.phase not in FINAL:
+            asked = self._engine.now()
             seen = self._patiently(partial(self._look, plan, state), state)
+            if seen.now - asked > STALE_SECONDS:
+                state = later(state, seen.now - asked)
             decision = decide(plan, state, seen)
-            self._save(plan, state, decision, seen)
+            self._patiently(partial(self._save, plan, state, decision, seen), state)
             self._tell(plan, state, decision.state, seen)
             state = decision.state
-            self._perform(decision, final=state.phase in FINAL)
+            if state.phase in FINAL:
+                self._finish(decision)
+            elif self._engine.now() - seen.now <= STALE_SECONDS:
+                self._perform(decision)
             self._engine.wait(decision.wait_seconds)
         return state
 
@@ -87,21 +98,26 @@ class Walk:
             self._journal.save(plan, state, seen.now)
             self._saved_at = seen.now
 
-    def _perform(self, decision: Decision, *, final: bool) -> None:
-        """Do it. What fails is seen to be undone at the next look and done again; a refusal (an
-        answer of 400 and above) turns the walk back."""
+    def _perform(self, decision: Decision) -> None:
+        """Do it. What fails is seen to be undone at the next look and done again; a refusal turns
+        the walk back."""
         for action in decision.actions:
             try:
-                act = partial(self._performer.perform, action, decision.state)
-                if final:
-                    self._patiently(act, decision.state)
-                else:
-                    act()
+                self._performer.perform(action, decision.state)
             except ClusterError as error:
-                if final:
-                    self._engine.warn(f"{error}; the next `pulumi up` tries again")
-                elif 400 <= error.status < 500:
+                if _refused(error):
                     self._trouble = str(error)
+
+    def _finish(self, decision: Decision) -> None:
+        """What follows the end. Nobody looks again, so a walk that was won is not reported as done
+        before it is; a walk that was lost is reported with its verdict all the same."""
+        for action in decision.actions:
+            try:
+                self._patiently(partial(self._performer.perform, action, decision.state), decision.state)
+            except ClusterError as error:
+                if decision.state.phase is Phase.SUCCEEDED:
+                    raise
+                self._engine.warn(f"{error}; the next rollout does what is left")
 
     def _patiently(self, call: Callable[[], T], state: State) -> T:
         """Call until it works, for as long as patience lasts."""
@@ -112,12 +128,8 @@ class Walk:
             except ClusterError as error:
                 stopped = self._engine.stop_reason() is not None
                 patience = PATIENCE_WHEN_STOPPED_SECONDS if stopped else PATIENCE_SECONDS
-                if self._engine.now() - begun > patience or 400 <= error.status < 500:
-                    raise ClusterError(
-                        f"{error}; the route was last set to {state.weight_percent} % for the new version: "
-                        "`pulumi up` goes on from there, or puts the old version back if it is the old code",
-                        error.status,
-                    ) from error
+                if self._engine.now() - begun > patience or _refused(error):
+                    raise ClusterError(f"{error}; {_left_at(state)}", error.status) from error
                 self._engine.say(f"{error}; trying again")
                 self._engine.wait(1)
 
@@ -137,6 +149,25 @@ class Walk:
             where = f"{after.phase}, weight {after.weight_percent} %"
             waiting = waiting_for(plan, after, seen)
             self._engine.say("; ".join([where, *(counted if after.weight_percent else []), waiting]))
+
+
+def later(state: State, gap_seconds: float) -> State:
+    """A state with time that nobody watched taken out of its clocks; what had to hold begins anew."""
+    clocks = {name: getattr(state, name) + gap_seconds for name in ("started_at", "phase_at", "move_at")}
+    return state.model_copy(update={**clocks, "met_at": None})
+
+
+def _refused(error: ClusterError) -> bool:
+    return 400 <= error.status < 500 and error.status not in NOT_NOW
+
+
+def _left_at(state: State) -> str:
+    if state.phase is Phase.SUCCEEDED:
+        return "the new version serves: `pulumi up` does what is left"
+    return (
+        f"the rollout stands at {state.phase}, weight {state.weight_percent} %: `pulumi up` goes on from there, "
+        "or puts the old version back if it is the old code"
+    )
 
 
 def _percent_bad(state: State, gate: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pulumi_rollout.errors import MetricsError
@@ -22,11 +23,11 @@ class Http:
         """The body as JSON, also of an error answer that has one. Raises MetricsError."""
         import requests
 
-        host = "/".join(url.split("/", 3)[:3])
+        host = re.sub(r"//[^/]*@", "//***@", "/".join(url.split("/", 3)[:3]))
         try:
             response = self._session.get(url, timeout=TIMEOUT_SECONDS)
             return response.json()
         except requests.exceptions.JSONDecodeError as error:
             raise MetricsError(f"{host} answered {response.status_code} without JSON") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: a host name that cannot be one
             raise MetricsError(f"{host} does not answer ({type(error).__name__})") from error

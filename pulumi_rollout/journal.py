@@ -74,8 +74,10 @@ class Journal:
 
     @property
     def unfinished(self) -> Record | None:
-        """A walk that was cut off before its end."""
-        return self.record if self.record is not None and self.record.state.phase not in FINAL else None
+        """A walk that was cut off before its end, or whose way back was not seen to be complete."""
+        if self.record is None or (self.record.state.phase in FINAL and self.record.state.confirmed):
+            return None
+        return self.record
 
     def failure_of(self, revision: str, retry: str) -> Entry | None:
         """The last walk to this revision, if it was judged bad and no other retry token is given."""
@@ -89,7 +91,7 @@ class Journal:
         self._write()
 
     def end(self, plan: Plan, state: State, now: float, *, judged: bool, retry: str) -> None:
-        """Remember a walk's last state, and its end in the history."""
+        """Remember a walk's last state, and its end in the history; once, when it has to be repeated."""
         entry = Entry(
             revision=state.revision,
             stable=state.stable,
@@ -99,7 +101,8 @@ class Journal:
             retry=retry,
             ended_at=now,
         )
-        self.history = [*self.history, entry][-HISTORY_LENGTH:]
+        if self.history[-1:] != [entry]:
+            self.history = [*self.history, entry][-HISTORY_LENGTH:]
         self.save(plan, state, now)
 
     def delete(self) -> None:

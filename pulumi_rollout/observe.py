@@ -19,6 +19,9 @@ from pulumi_rollout.routers import ROUTERS
 
 Manifest = dict[str, Any]
 
+# States of a container that are on its way, and say nothing about what is wrong.
+NO_REASONS = ("ContainerCreating", "PodInitializing", "Completed", None)
+
 
 class Observer:
     """Eyes on one application. + inputs: with the walk's canary as the revision"""
@@ -151,17 +154,18 @@ class Observer:
             if probe and empty and not module.exists(self._http.get_json(module.probe(source))):
                 return Reading(no_data=f"{source.address} has no series of {source.proxy}")
             return reading
-        except MetricsError as error:
+        except (MetricsError, ValueError, KeyError, TypeError) as error:
             return Reading(no_data=str(error))
 
 
 def pod_reason(pod: Manifest) -> str | None:
     """Why a pod is not ready, in its own words: its containers' first, then its conditions'."""
     name, status = pod["metadata"]["name"], pod.get("status", {})
-    for container in status.get("containerStatuses", []):
-        state, last = container.get("state", {}), container.get("lastState", {}).get("terminated")
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        state = container.get("state", {})
+        last = container.get("lastState", {}).get("terminated") or state.get("terminated")
         waiting = state.get("waiting") or state.get("terminated")
-        if waiting and waiting.get("reason") not in ("ContainerCreating", "Completed", None):
+        if waiting and waiting.get("reason") not in NO_REASONS:
             ended = f" (last exit code {last['exitCode']})" if last else ""
             message = f": {waiting['message']}" if waiting.get("message") else ""
             return f"pod {name}: {waiting['reason']}{message}{ended}"
@@ -173,24 +177,23 @@ def pod_reason(pod: Manifest) -> str | None:
 
 def preflight(inputs: Inputs, plan: Plan, cluster: Cluster, http: Http) -> list[tuple[str, str]]:
     """What can be known before anything moves: does the cluster answer, is the route of our shape,
-    do the gates' series exist. Returns (property, reason) for each that does not hold."""
+    do the gates' series exist. Before the first release there is no route, and no series need be there
+    yet. Returns (property, reason) for each that does not hold."""
     observer = Observer(inputs, cluster, http)
-    try:
-        if observer.apex_revision() is None:
-            return []
-        objects = observer.route_objects()
-    except RolloutError as error:
-        return [("cluster", str(error))]
     problems = []
     try:
-        ROUTERS[inputs.route.router].weight(objects, inputs.backends())
+        first = observer.apex_revision() is None
+        if not first:
+            ROUTERS[inputs.route.router].weight(observer.route_objects(), inputs.backends())
+    except RolloutError as error:
+        return [("cluster", str(error))]
     except ValueError as error:
         problems.append(("route", str(error)))
     for gate in plan.gates:
         source = plan.sources[gate.source]
         module = SOURCES[source.kind]
         try:
-            if not module.exists(http.get_json(module.probe(source))):
+            if not module.exists(http.get_json(module.probe(source))) and not first:
                 problems.append(("policy", f"gate {gate.id}: {source.address} has no series of {source.proxy}"))
         except (MetricsError, ValueError, KeyError, TypeError) as error:
             problems.append(("policy", f"gate {gate.id}: {error}"))

@@ -66,6 +66,11 @@ class Performer:
             case _:
                 assert_never(action)
 
+    def settle(self, revision: str) -> None:
+        """What follows a walk that was won, for a run that was cut off before it."""
+        self.resize(revision)
+        self._release_minimum(revision)
+
     def resize(self, revision: str) -> None:
         """The declared number of replicas, unless an autoscaler owns it."""
         if self._cluster.find(self._inputs.autoscaler_path(revision)) is None:

@@ -25,7 +25,7 @@ from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.plan import Plan, problems_of
 from pulumi_rollout.core.state import Phase, State
 from pulumi_rollout.core.strategies import compile_policy
-from pulumi_rollout.driver import Walk
+from pulumi_rollout.driver import Walk, later
 from pulumi_rollout.engine import Engine
 from pulumi_rollout.errors import ClusterError, InvalidInput, JournalError, Refused, RolloutFailed
 from pulumi_rollout.http import Http
@@ -46,6 +46,8 @@ class RolloutProvider(ResourceProvider):
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Everything that can be refused before anything moves, as property errors."""
+        if _has_unknown(news.get("policy")):
+            return CheckResult(news, [])  # at preview, and checked by the update
         try:
             inputs = _inputs(news)
             plan = _plan(inputs)
@@ -55,10 +57,10 @@ class RolloutProvider(ResourceProvider):
         problems = _two_changes(olds, inputs)
         walks = olds.get("serving_revision") != inputs.revision.hash
         if not problems and walks and _known(news):
-            found = preflight(inputs, plan, _cluster(inputs), Http())
+            found = _preflight(inputs, plan)
             if olds:
                 problems = found
-            for _, reason in [] if olds else found:
+            for reason in [] if olds else dict.fromkeys(reason for _, reason in found):
                 Engine(inputs.urn).warn(f"{reason}; asked again before any traffic moves")
         return CheckResult(checked, _failures(problems))
 
@@ -103,7 +105,10 @@ def _inputs(props: Props) -> Inputs:
     try:
         inputs = Inputs.model_validate(known)
     except ValidationError as error:
-        raise InvalidInput(problems_of(error, "rollout")) from error
+        problems = problems_of(error, "rollout")
+        # A reason quotes what it is about, and all inputs together hold the kubeconfig.
+        plain = [(path, why.partition(", not ")[0] if "kubeconfig" in why else why) for path, why in problems]
+        raise InvalidInput(plain) from None
     if inputs.route.router not in ROUTERS:
         choices = ", ".join(ROUTERS)
         raise InvalidInput([("route.router", f"there is no router {inputs.route.router}; there are: {choices}")])
@@ -121,10 +126,15 @@ def _without_unknown(value: Any) -> Any:
     return value
 
 
+def _has_unknown(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(_has_unknown(item) for item in (value.values() if isinstance(value, dict) else value))
+    return bool(value == rpc.UNKNOWN)
+
+
 def _known(props: Props) -> bool:
     """Whether the cluster is known yet: a cluster of the same stack is not, at its first preview."""
-    cluster = props.get("cluster") or {}
-    return cluster != rpc.UNKNOWN and rpc.UNKNOWN not in cluster.values()
+    return not _has_unknown(props.get("cluster"))
 
 
 def _failures(problems: list[tuple[str, str]]) -> list[CheckFailure]:
@@ -141,11 +151,28 @@ def _journal(inputs: Inputs, cluster: Cluster) -> Journal:
     return Journal(cluster, inputs.namespace, inputs.app, owner)
 
 
+def _preflight(inputs: Inputs, plan: Plan) -> list[tuple[str, str]]:
+    """What does not hold, as (property, reason). A walk that was cut off is put back before another
+    begins, so its canary may be on the route."""
+    cluster = _cluster(inputs)
+    try:
+        left = _journal(inputs, cluster).load().unfinished
+    except (ClusterError, JournalError) as error:
+        return [("cluster", str(error))]
+    return preflight(inputs.walking_to(left.state.revision) if left else inputs, plan, cluster, Http())
+
+
 def _two_changes(olds: Props, inputs: Inputs) -> list[tuple[str, str]]:
     """Where the traffic goes and what it reaches cannot change in one walk."""
     before = olds.get("revision") or {}
     if not olds or before.get("hash") == inputs.revision.hash:
         return []
+    if before.get("port") not in (None, inputs.revision.port):
+        reason = (
+            f"changes from {before.get('port'):g} to {inputs.revision.port}, but the apex Service has one port for the "
+            "old and the new version: keep the port, or release under another name"
+        )
+        return [("revision.port", reason)]
     now = {"app": inputs.app, "namespace": inputs.namespace, "route.router": inputs.route.router}
     was = {
         "app": olds["app"],
@@ -166,8 +193,9 @@ def _unsettled(inputs: Inputs) -> bool:
         serving = Observer(inputs, cluster, Http()).apex_revision()
         return _journal(inputs, cluster).load().unfinished is not None or serving not in (None, inputs.revision.hash)
     except (ClusterError, JournalError) as error:
+        # Not to know is a change: without one, the engine would go on to delete what traffic may still reach.
         Engine(inputs.urn).warn(f"cannot tell whether a walk was cut off: {error}")
-        return False
+        return True
 
 
 def _release(inputs: Inputs) -> str:
@@ -180,12 +208,12 @@ def _release(inputs: Inputs) -> str:
     left = journal.unfinished
     if left is not None and _continues(left, inputs, plan):
         engine.say(f"going on at {left.state.phase}, weight {left.state.weight_percent} %", keep=True)
-        return _outcome(walk.run(plan, _shifted(left, engine.now())), inputs)
+        return _outcome(walk.run(plan, later(left.state, engine.now() - left.saved_at)), inputs)
     if left is not None:
         _undo(left, inputs, cluster, journal, engine)
     serving = walk.observer.apex_revision()
     if serving == inputs.revision.hash:
-        walk.resize()
+        walk.settle()
         return f"{inputs.name_of(serving)} serves"
     if (failed := journal.failure_of(inputs.revision.hash, inputs.retry)) is not None:
         raise Refused(
@@ -207,14 +235,8 @@ def _same_cluster(inputs: Inputs, cluster: Cluster) -> None:
 
 def _continues(left: Record, inputs: Inputs, plan: Plan) -> bool:
     """Whether a walk that was cut off is the one that is asked for, and was still going forward."""
-    return left.state.revision == inputs.revision.hash and left.plan == plan and left.state.phase is not Phase.REVERTING
-
-
-def _shifted(left: Record, now: float) -> State:
-    """Its state with the time that nobody watched taken out of every clock."""
-    gap, state = now - left.saved_at, left.state
-    clocks = {name: getattr(state, name) + gap for name in ("started_at", "phase_at", "move_at")}
-    return state.model_copy(update=clocks)
+    forward = left.state.phase not in (Phase.REVERTING, Phase.FAILED)
+    return left.state.revision == inputs.revision.hash and left.plan == plan and forward
 
 
 def _undo(left: Record, inputs: Inputs, cluster: Cluster, journal: Journal, engine: Engine) -> None:
@@ -222,7 +244,11 @@ def _undo(left: Record, inputs: Inputs, cluster: Cluster, journal: Journal, engi
     earlier = inputs.walking_to(left.state.revision)
     engine.say(f"putting {inputs.app} back: the walk to {earlier.name_of(left.state.revision)} was cut off", keep=True)
     reason = f"cut off, and put back on the way to {inputs.name_of(inputs.revision.hash)}"
-    final = Walk(earlier, cluster, journal, engine).run(left.plan, _shifted(left, engine.now()), stop=reason)
+    state = later(left.state, engine.now() - left.saved_at)
+    if state.phase is Phase.FAILED:  # its way back was not seen to be complete
+        again = {"phase": Phase.REVERTING, "move": 0, "move_at": engine.now(), "confirmed": True}
+        state = state.model_copy(update=again)
+    final = Walk(earlier, cluster, journal, engine).run(left.plan, state, stop=reason)
     if not final.confirmed:
         raise RolloutFailed(str(final.reason))
 

@@ -33,7 +33,7 @@ def _version() -> str:
 
 
 def _end_with(parent: int, provider: Provider, server: grpc.Server) -> None:
-    """A killed engine cannot tell us to go; work that is in flight is finished first, as officially."""
+    """A killed engine cannot tell us to go; work that is in flight is finished first."""
     while os.getppid() == parent or provider.in_flight:
         time.sleep(2)
     server.stop(GRACE_SECONDS)

@@ -36,7 +36,7 @@ class NoKind(ApiError):
     """The API server does not know the kind: a CRD is missing, or was deleted."""
 
     def __init__(self, api_version: str, kind: str) -> None:
-        super().__init__(404, "NotFound", f'no matches for kind "{kind}" in version "{api_version}"')
+        super().__init__(404, "NotFound", f"the cluster knows no {kind} of {api_version}")
 
 
 class Unreachable(Exception):

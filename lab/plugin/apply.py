@@ -14,14 +14,8 @@ from lab.plugin.api import APPLY_PATCH, JSON_PATCH, Api, ApiError
 from lab.plugin.values import Object, annotation, metadata
 
 CREATE_MANAGER = "pulumi-kubernetes"
-# (prefix of the manager's name, operation) whose fields the first server-side apply takes over.
-TAKEN_OVER = (
-    ("kubectl", "Apply"),
-    ("kubectl", "Update"),
-    ("before-first-apply", "Update"),
-    ("pulumi-kubernetes", "Update"),
-    ("pulumi-resource-kubernetes", "Update"),
-)
+# Clients that write without server-side apply (kubectl may do either): our first apply takes their fields over.
+CLIENT_SIDE = ("kubectl", "before-first-apply", "pulumi-kubernetes", "pulumi-resource-kubernetes")
 RETRIES = 5
 
 
@@ -98,9 +92,8 @@ class Writer:
             if error.code != 409:
                 raise
             raise Conflict(
-                f"server-side apply field conflict detected: the resource managed by field manager "
-                f'"{manager}" had an apply conflict: {error}. Set the annotation `pulumi.com/patchForce: '
-                f'"true"` to take the fields over, or leave them out of the program'
+                f"somebody else owns fields that {manager} wants to write: {error}\nLeave them out of the"
+                f' program, or take them over with the annotation pulumi.com/patchForce: "true"'
             ) from error
 
     def _force(self, inputs: Object, live: Object | None, preview: bool) -> bool:
@@ -142,9 +135,8 @@ def _dry_run(preview: bool) -> dict[str, str]:
 
 
 def _is_taken_over(entry: Object) -> bool:
-    if entry.get("subresource"):
-        return False
-    return any(entry["manager"].startswith(name) and entry["operation"] == how for name, how in TAKEN_OVER)
+    applied = entry["operation"] == "Apply"
+    return not entry.get("subresource") and entry["manager"].startswith("kubectl" if applied else CLIENT_SIDE)
 
 
 def _merge(target: Object, more: Object) -> None:
@@ -155,7 +147,7 @@ def _merge(target: Object, more: Object) -> None:
 def _leave_ignored(inputs: Object, live: Object, manager: str, ignored: list[str]) -> None:
     """`ignoreChanges` under server-side apply: leave out what others own, repeat the live value of ours.
 
-    As in the official plugin a path is split at dots only, so one inside a list is not honoured.
+    A path is split at dots only, so one inside a list is not honoured.
     """
     entries = metadata(live).get("managedFields") or []
     for text in ignored:

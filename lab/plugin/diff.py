@@ -1,6 +1,6 @@
 """What a change of inputs means: the detailed diff, and which fields make a replacement.
 
-Lives here: pure functions. As in the official plugin the cluster is never read for a diff: the last
+Lives here: pure functions. The cluster is never read for a diff: the last
 saved live state, pruned to the old inputs' shape, is compared with the new inputs.
 """
 
@@ -13,31 +13,24 @@ from pulumi.runtime.proto import provider_pb2 as pb
 
 from lab.plugin.values import Object
 
-_SELECTOR = {"spec.selector"}
-_ROLE = {"roleRef"}
-# group/Kind -> fields that the API server does not let one change, so that a change is a replacement.
-_FORCE_NEW: dict[str, set[str]] = {
-    "apps/DaemonSet": _SELECTOR,
-    "apps/Deployment": _SELECTOR,
-    "apps/StatefulSet": {
-        "spec.podManagementPolicy",
-        "spec.revisionHistoryLimit",
-        "spec.selector",
-        "spec.serviceName",
-        "spec.volumeClaimTemplates",
-    },
-    "batch/Job": {"spec.completions", "spec.parallelism", "spec.selector", "spec.template"},
-    "rbac.authorization.k8s.io/ClusterRoleBinding": _ROLE,
-    "rbac.authorization.k8s.io/RoleBinding": _ROLE,
-    "storage.k8s.io/StorageClass": {"parameters", "provisioner"},
-    "/PersistentVolumeClaim": {
-        "spec.accessModes",
-        "spec.selector",
-        "spec.storageClassName",
-        "spec.volumeName",
-    },
-    "/ResourceQuota": {"spec.scopes"},
-    "/Service": {"spec.clusterIP"},
+# Field -> the kinds (group/Kind) where a change of it is a replacement: the API server refuses most of them.
+_FORCE_NEW = {
+    "parameters": "storage.k8s.io/StorageClass",
+    "provisioner": "storage.k8s.io/StorageClass",
+    "roleRef": "rbac.authorization.k8s.io/ClusterRoleBinding rbac.authorization.k8s.io/RoleBinding",
+    "spec.accessModes": "/PersistentVolumeClaim",
+    "spec.clusterIP": "/Service",
+    "spec.completions": "batch/Job",
+    "spec.parallelism": "batch/Job",
+    "spec.podManagementPolicy": "apps/StatefulSet",
+    "spec.revisionHistoryLimit": "apps/StatefulSet",
+    "spec.scopes": "/ResourceQuota",
+    "spec.selector": "apps/DaemonSet apps/Deployment apps/StatefulSet batch/Job /PersistentVolumeClaim",
+    "spec.serviceName": "apps/StatefulSet",
+    "spec.storageClassName": "/PersistentVolumeClaim",
+    "spec.template": "batch/Job",
+    "spec.volumeClaimTemplates": "apps/StatefulSet",
+    "spec.volumeName": "/PersistentVolumeClaim",
 }
 _REPLACES: dict[pb.PropertyDiff.Kind.ValueType, pb.PropertyDiff.Kind.ValueType] = {
     pb.PropertyDiff.ADD: pb.PropertyDiff.ADD_REPLACE,
@@ -55,12 +48,13 @@ def force_new(obj: Object, mutable_config_maps: bool, mutable_secrets: bool) -> 
     group = obj.get("apiVersion", "").rpartition("/")[0]
     kind = f"{group}/{obj.get('kind', '')}"
     fields = {"metadata.name", "metadata.namespace"}
-    immutable = obj.get("immutable") is True
+    fields |= {field for field, kinds in _FORCE_NEW.items() if kind in kinds.split()}
+    fixed = obj.get("immutable") is True
+    if kind == "/ConfigMap" and (fixed or not mutable_config_maps):
+        fields |= {"data", "binaryData"}
     if kind == "/Secret":
-        return fields | ({"type"} if mutable_secrets and not immutable else {"type", "stringData", "data"})
-    if kind == "/ConfigMap" and (immutable or not mutable_config_maps):
-        return fields | {"data", "binaryData"}
-    return fields | _FORCE_NEW.get(kind, set())
+        fields |= {"type"} if mutable_secrets and not fixed else {"type", "data", "stringData"}
+    return fields
 
 
 def detailed(old: Object, new: Object, forced: set[str], ignored: list[str]) -> dict[str, pb.PropertyDiff]:

@@ -31,7 +31,7 @@ def refuse(token: str, inputs: Object) -> None:
     if patch or kind.endswith("List") or module.startswith(("helm.sh", "kustomize", "yaml")):
         raise ValueError(f"the stand-in plugin handles single objects only: {token} needs the official plugin")
     if metadata(inputs).get("generateName") and not metadata(inputs).get("name"):
-        raise ValueError("the `.metadata.generateName` field is not supported in Server-Side Apply mode")
+        raise ValueError("server-side apply needs metadata.name: metadata.generateName is not enough")
 
 
 def autoname(named: Object, olds: Object, request: pb.CheckRequest) -> None:
@@ -42,7 +42,7 @@ def autoname(named: Object, olds: Object, request: pb.CheckRequest) -> None:
             return
         named["name"] = metadata(olds)["name"]
     elif request.autonaming.mode == pb.CheckRequest.AutonamingOptions.DISABLE and request.HasField("autonaming"):
-        raise ValueError("autonaming is disabled, resource requires the .metadata.name field to be set")
+        raise ValueError("metadata.name is missing, and autonaming is switched off")
     elif request.HasField("autonaming") and request.autonaming.proposed_name:
         named["name"] = request.autonaming.proposed_name
     else:

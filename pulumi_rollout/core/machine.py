@@ -21,6 +21,7 @@ from pulumi_rollout.core.moves import (
     Move,
     ScaleDown,
     Weight,
+    apex_of,
     current,
     moves,
     way_back,
@@ -53,9 +54,9 @@ def decide(plan: Plan, state: State, seen: Seen) -> Decision:
     """What to remember, to do, and how long to wait, given what is seen. Pure."""
     if state.phase in FINAL:
         return Decision(state=state)
-    state = _with_evidence(plan, state, seen)
-    if state.phase is not Phase.REVERTING and (reason := _breach(plan, state, seen)):
-        return _revert(plan, state, seen, reason)
+    state = _with_met(plan, _with_evidence(plan, state, seen), seen)
+    if state.phase is not Phase.REVERTING and (breach := _breach(plan, state, seen)):
+        return _revert(plan, state, seen, *breach)
     move = current(plan, state)
     unmet = _unmet(plan, state, seen, move)
     if unmet is None:
@@ -89,26 +90,31 @@ def _with_evidence(plan: Plan, state: State, seen: Seen) -> State:
 _NO_READING = Reading(no_data="not read yet")
 
 
-def _breach(plan: Plan, state: State, seen: Seen) -> str | None:
-    """Why the walk must turn back now, or None."""
+def _with_met(plan: Plan, state: State, seen: Seen) -> State:
+    """Note since when the current move's condition holds; a condition that is lost begins anew."""
+    if _lacking(plan, state, seen, current(plan, state)) is not None:
+        return state.model_copy(update={"met_at": None})
+    return state if state.met_at is not None else state.model_copy(update={"met_at": seen.now})
+
+
+def _breach(plan: Plan, state: State, seen: Seen) -> tuple[str, bool] | None:
+    """Why the walk must turn back now, and whether that speaks against the revision; or None."""
     if seen.stop:
-        return seen.stop
+        return seen.stop, False
     for gate in plan.gates:
         evidence = state.evidence[gate.id]
         if judge(plan, gate, evidence).verdict is Verdict.FAIL:
             held = f"{seen.now - state.move_at:.0f} s at {state.weight_percent} %"
-            return explain(plan, gate, evidence, held, seen.now)
+            return explain(plan, gate, evidence, held, seen.now), True
     move = current(plan, state)
     serving = state.weight_percent > 0 or seen.apex_revision == state.revision
     if serving and state.stable is not None and seen.canary_ready == 0:
-        return f"the new version has no ready pod at {state.weight_percent} %{_because(seen.canary_problem)}"
+        return f"the new version has no ready pod at {state.weight_percent} %{_because(seen.canary_problem)}", True
     limit, what = _deadline(plan, state, move)
-    if seen.now - state.move_at > limit:
-        unmet = _unmet(plan, state, seen, move)
-        if unmet is not None:
-            return f"{unmet}, after {limit:.0f} s ({what})"
+    if seen.now - state.move_at > limit and (unmet := _unmet(plan, state, seen, move)) is not None:
+        return f"{unmet}, after {limit:.0f} s ({what})", False
     if seen.now - state.started_at > plan.limits.rollout_seconds and state.phase is not Phase.PROMOTING:
-        return f"the rollout was not over after {plan.limits.rollout_seconds:.0f} s (deadline)"
+        return f"the rollout was not over after {plan.limits.rollout_seconds:.0f} s (deadline)", False
     return None
 
 
@@ -125,48 +131,72 @@ def _deadline(plan: Plan, state: State, move: Move) -> tuple[float, str]:
 
 
 def _unmet(plan: Plan, state: State, seen: Seen, move: Move) -> str | None:
-    """What the move still waits for, or None when its condition holds."""
-    held = seen.now - state.move_at
-    limits = plan.limits
+    """What the move still waits for, or None when its condition has held for its settling time."""
+    if (lacking := _lacking(plan, state, seen, move)) is not None:
+        return lacking
+    match move:
+        case Weight() | Apex() | Home() | Leave():
+            seconds = plan.limits.settle_seconds
+        case Drain():
+            seconds = plan.limits.drain_seconds
+        case _:
+            return None
+    held = seen.now - (seen.now if state.met_at is None else state.met_at)
+    return None if held >= seconds else f"settling, {held:.0f} of {seconds:.0f} s"
+
+
+def _lacking(plan: Plan, state: State, seen: Seen, move: Move) -> str | None:
+    """What is not yet seen to be as the move wants it, or None."""
+    if (astray := _astray(state, seen, move)) is not None:
+        return astray
     match move:
         case Capacity(percent):
             return _capacity_unmet(plan, state, seen, percent)
         case Weight(percent):
             if seen.weight_percent != percent:
-                return f"the route does not have weight {percent} yet"
-            return seen.route_problem or _settling(held, limits.settle_seconds)
+                return _too_few(seen, percent) or f"the route does not have weight {percent} yet"
+            return seen.route_problem
         case Dwell(step):
-            return _dwell_unmet(plan, state, held, step)
-        case Apex(promoted):
-            wanted = state.revision if promoted else state.stable
-            if seen.apex_revision != wanted or not seen.apex_ready:
-                return f"the apex Service does not have the pods of {wanted} yet"
-            return _settling(held, limits.settle_seconds)
-        case Home():
-            if seen.apex_revision != state.stable or not seen.apex_ready:
-                return "the apex Service does not have the old version's pods yet"
-            if seen.weight_percent:
-                return "the route does not have weight 0 yet"
-            return seen.route_problem or _settling(held, limits.settle_seconds)
-        case Leave():
-            if seen.weight_percent is not None:
-                return "the route is not as it was before yet"
-            return seen.route_problem or _settling(held, limits.settle_seconds)
-        case Drain():
-            return _settling(held, limits.drain_seconds)
+            if seen.weight_percent != state.weight_percent:
+                return f"the route does not have weight {state.weight_percent} any more{_because(seen.route_problem)}"
+            return _dwell_unmet(plan, state, seen.now - state.move_at, step)
+        case Home() | Leave():
+            return seen.route_problem
         case ScaleDown():
             return None if seen.canary_replicas == 0 else "the failed version still has pods"
+        case Apex() | Drain():
+            return None
+
+
+def _astray(state: State, seen: Seen, move: Move) -> str | None:
+    """Traffic that is not where the move has it. Looked at during every move, so that an edit by
+    somebody else, or a late answer, cannot end a walk with traffic on pods that are about to go."""
+    wanted = apex_of(state, move)
+    if wanted is None:
+        return None
+    turned = state.phase is Phase.REVERTING or wanted == state.revision
+    if seen.apex_revision != wanted or (turned and not seen.apex_ready):
+        return f"the apex Service does not have the pods of {wanted} yet"
+    if state.phase is Phase.REVERTING and seen.weight_percent:
+        return "the route does not have weight 0 yet"
+    left = isinstance(move, Leave | Drain | ScaleDown)
+    return "the route is not as it was before yet" if left and seen.weight_percent is not None else None
 
 
 def _capacity_unmet(plan: Plan, state: State, seen: Seen, percent: int) -> str | None:
-    need = needed_pods(percent, seen.stable_replicas)
-    if seen.canary_ready < need:
-        return f"{seen.canary_ready} of {need} pods are ready{_because(seen.canary_problem)}"
     if state.phase is Phase.PREPARING and state.stable is not None:
         for gate in plan.gates:
             if (reason := state.evidence[gate.id].no_data) is not None:
-                return f"gate {gate.id} has no data: {reason}"
-    return None
+                return _too_few(seen, percent) or f"gate {gate.id} has no data: {reason}"
+    return _too_few(seen, percent)
+
+
+def _too_few(seen: Seen, percent: int) -> str | None:
+    """Why the canary cannot take this weight, or None when it has the ready pods for it."""
+    need = needed_pods(percent, seen.stable_replicas)
+    if seen.canary_ready >= need:
+        return None
+    return f"{seen.canary_ready} of {need} pods are ready{_because(seen.canary_problem)}"
 
 
 def _dwell_unmet(plan: Plan, state: State, held: float, number: int) -> str | None:
@@ -182,42 +212,39 @@ def _dwell_unmet(plan: Plan, state: State, held: float, number: int) -> str | No
     return None if held >= step.interval_seconds else f"{held:.0f} of {step.interval_seconds:.0f} s"
 
 
-def _settling(held: float, seconds: float) -> str | None:
-    return None if held >= seconds else f"settling, {held:.0f} of {seconds:.0f} s"
-
-
 def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
 def _actions(state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
-    """What the move does, as far as it is not yet seen to be so."""
+    """What the move does, as far as it is not yet seen to be so. Traffic that the canary must not
+    have is taken from it during every move; it is given some by `Weight` alone."""
     actions: list[Action] = []
+    apex, listed = apex_of(state, move), seen.weight_percent is not None
     if state.phase is not Phase.REVERTING:
         percent = move.percent if isinstance(move, Capacity) else state.weight_percent
-        need = needed_pods(max(percent, state.weight_percent), seen.stable_replicas)
+        share = 100 if apex == state.revision else max(percent, state.weight_percent)
+        need = needed_pods(share, seen.stable_replicas)
         if seen.canary_replicas < need:
             actions.append(Scale(replicas=need))
+    if apex is not None and seen.apex_revision != apex:
+        actions.append(PointApex(revision=apex))
+    if (seen.weight_percent or 0) > state.weight_percent:
+        actions.append(SetWeight(percent=state.weight_percent))
     match move:
         case Weight(percent):
             if state.phase is Phase.PREPARING:
                 actions.append(Pin(replicas=seen.stable_replicas))
-            if seen.weight_percent != percent:
-                actions.append(SetWeight(percent=percent))
-        case Apex(promoted):
-            wanted = state.revision if promoted else state.stable
-            if wanted is not None and seen.apex_revision != wanted:
-                actions.append(PointApex(revision=wanted))
-        case Home():
-            if state.stable is not None and seen.apex_revision != state.stable:
-                actions.append(PointApex(revision=state.stable))
-            if seen.weight_percent:
+            if not listed:
                 actions.append(SetWeight(percent=0))
-        case Leave():
-            if seen.weight_percent is not None:
+            elif (seen.weight_percent or 0) < percent and _too_few(seen, percent) is None:
+                actions.append(SetWeight(percent=percent))
+        case Leave() | Drain() | ScaleDown() if listed:
+            if not seen.weight_percent:
                 actions.append(Restore())
         case ScaleDown():
-            actions += [Scale(replicas=0), Unpin()]
+            if _astray(state, seen, move) is None:
+                actions.append(Scale(replicas=0))
         case _:
             pass
     return tuple(actions)
@@ -228,7 +255,7 @@ def _advance(plan: Plan, state: State, seen: Seen) -> Decision:
     if state.phase is Phase.REVERTING:
         back = way_back(first_release=state.stable is None)
         if state.move + 1 == len(back):
-            return Decision(state=_to(state, Phase.FAILED, 0, seen.now))
+            return Decision(state=_to(state, Phase.FAILED, 0, seen.now), actions=(Unpin(),))
         following = _to(state, Phase.REVERTING, state.move + 1, seen.now)
         return Decision(state=following, actions=_actions(following, seen, back[following.move]))
     way = moves(plan, first_release=state.stable is None)
@@ -244,12 +271,12 @@ def _advance(plan: Plan, state: State, seen: Seen) -> Decision:
     return Decision(state=following, actions=_actions(following, seen, move))
 
 
-def _revert(plan: Plan, state: State, seen: Seen, reason: str) -> Decision:
+def _revert(plan: Plan, state: State, seen: Seen, reason: str, judged: bool) -> Decision:
     following = _to(state, Phase.REVERTING, 0, seen.now)
     following = following.model_copy(
         update={
             "reason": reason,
-            "judged": seen.stop is None and state.phase is not Phase.PREPARING,
+            "judged": judged,
             "weight_percent": 0,
         }
     )
@@ -268,4 +295,5 @@ def _to(state: State, phase: Phase, move: int, now: float) -> State:
     if phase is not state.phase and phase not in TRANSITIONS[state.phase]:
         raise ValueError(f"a walk cannot go from {state.phase} to {phase}")
     entered = now if phase is not state.phase else state.phase_at
-    return state.model_copy(update={"phase": phase, "move": move, "move_at": now, "phase_at": entered})
+    update = {"phase": phase, "move": move, "move_at": now, "phase_at": entered, "met_at": None}
+    return state.model_copy(update=update)

@@ -35,9 +35,7 @@ class Dwell:
 
 @dataclass(frozen=True)
 class Apex:
-    """The apex's endpoints are the pods of the canary (`promoted`) or of stable."""
-
-    promoted: bool
+    """The apex's endpoints are the pods of the canary."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +76,7 @@ def moves(plan: Plan, *, first_release: bool) -> list[tuple[Phase, Move]]:
             (Phase.SHIFTING, Weight(step.weight_percent)),
             (Phase.SHIFTING, Dwell(number)),
         ]
-    way += [
-        (Phase.PROMOTING, move)
-        for move in (Capacity(100), Weight(100), Apex(promoted=True), Weight(0), Leave(), Drain())
-    ]
+    way += [(Phase.PROMOTING, move) for move in (Capacity(100), Weight(100), Apex(), Weight(0), Leave(), Drain())]
     return way
 
 
@@ -96,6 +91,12 @@ def current(plan: Plan, state: State) -> Move:
     if state.phase is Phase.REVERTING:
         return way_back(first_release=first)[state.move]
     return moves(plan, first_release=first)[state.move][1]
+
+
+def apex_of(state: State, move: Move) -> str | None:
+    """The revision that the apex selects during a move; None at a first release, which has no apex yet."""
+    promoted = isinstance(move, Apex | Leave | Drain) or move == Weight(0)
+    return state.revision if state.phase is Phase.PROMOTING and promoted else state.stable
 
 
 def step_number(plan: Plan, state: State) -> int | None:

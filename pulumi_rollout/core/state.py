@@ -90,9 +90,10 @@ class State(Frozen):
     """A walk, saved whole before its actions are performed.
 
     + move: position in the machine's list of moves for the phase
+    + met_at: since when the move's condition is seen to hold; settling and draining count from there
     + reason: why the walk reverts; the verdict once the phase is reverting
     + judged: the reason speaks against the revision, which is then remembered as failed; false when
-      somebody stopped the walk, or when no traffic had moved yet
+      somebody stopped the walk, or when a deadline ended it undecided
     + confirmed: the way back was seen to be complete
     + original: the route's objects as they were before the walk, as JSON; restored at the end
     + stable: the revision that serves when the walk begins; None for a first release
@@ -107,6 +108,7 @@ class State(Frozen):
     started_at: float
     phase_at: float
     move_at: float
+    met_at: float | None = None
     evidence: dict[str, Evidence] = {}
     reason: str | None = None
     judged: bool = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, problems_of
@@ -27,6 +27,7 @@ def _seconds(value: Any) -> Any:
 
 
 Duration = Annotated[float, BeforeValidator(_seconds)]
+Deadline = Annotated[Duration, Field(gt=0)]
 
 
 class Written(BaseModel):
@@ -60,18 +61,18 @@ class Canary(Written):
     max_weight: int = 50
     weights: list[int] | None = None
     interval: Duration = 30.0
-    max_wait: Duration = 600.0
+    max_wait: Deadline = 600.0
     gates: list[dict[str, Any]] = []
     source: PrometheusSource | None = None
     alpha: float = 0.005
     beta: float = 0.05
     evidence: str = "sufficient"
-    min_samples: int = 50
-    preparing: Duration = 600.0
-    propagation: Duration = 60.0
+    min_samples: int = Field(default=50, ge=0)
+    preparing: Deadline = 600.0
+    propagation: Deadline = 60.0
     settle: Duration = 2.0
     drain: Duration = 15.0
-    deadline: Duration = 3600.0
+    deadline: Deadline = 3600.0
 
 
 GATES = {"success_rate": SuccessRate}
@@ -87,7 +88,7 @@ def compile_policy(policy: dict[str, Any], proxies: dict[str, set[str]]) -> Plan
     name, settings = _single(policy, STRATEGIES, "policy", "strategy")
     try:
         canary = STRATEGIES[name].model_validate(settings)
-        weights = canary.weights if canary.weights is not None else _weights(canary)
+        weights = _weights(canary)
         gates, sources = _gates(canary, proxies)
         steps = [
             Step(weight_percent=weight, interval_seconds=canary.interval, max_wait_seconds=canary.max_wait)
@@ -121,14 +122,18 @@ def _single(written: dict[str, Any], known: dict[str, Any], path: str, noun: str
     if not isinstance(written, dict) or len(written) != 1:
         raise InvalidInput([(path, f"names exactly one {noun}; there are: {', '.join(known)}")])
     [(name, settings)] = written.items()
-    snake = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+    snake = re.sub(r"(?<!^)(?=[A-Z])", "_", str(name)).lower()
     if snake not in known:
         raise InvalidInput([(path, f"there is no {noun} {name}; there are: {', '.join(known)}")])
     return snake, settings
 
 
 def _weights(canary: Canary) -> list[int]:
-    """Every step_weight up to max_weight, and max_weight itself."""
+    """Those that are listed, or every step_weight up to max_weight, and max_weight itself."""
+    if canary.weights is not None and not canary.weights:
+        raise InvalidInput([("policy.canary.weights", "is empty: list at least one weight, or leave it out")])
+    if canary.weights is not None:
+        return canary.weights
     if canary.step_weight < 1:
         raise InvalidInput([("policy.canary.stepWeight", f"must be at least 1, not {canary.step_weight}")])
     if not 1 <= canary.max_weight <= 100:

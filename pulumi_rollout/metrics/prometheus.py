@@ -7,6 +7,7 @@ with their own times, so the age of a number is known and nothing is interpolate
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 from urllib.parse import urlencode
 
@@ -73,7 +74,7 @@ def parse(source: Source, bodies: list[Any], backends: Backends) -> Reading:
             canary=_sample(query, result, _service(query, backends.canary)),
             stable=_sample(query, result, _service(query, backends.apex)),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         return Reading(no_data=f"{source.address} did not answer as Prometheus does ({error})")
 
 
@@ -97,8 +98,12 @@ def _sample(query: Query, result: list[Any], service: str) -> Sample:
         labels = item["metric"]
         if labels[query.service_label] != service:
             continue
-        at, value = item["values"][-1]
+        samples = [(float(at), float(value)) for at, value in item["values"]]
+        counted = [(at, value) for at, value in samples if isfinite(at) and isfinite(value)]
+        if not counted:
+            continue  # NaN and Inf are no counts; the series has none in this window
+        at, value = counted[-1]
         name = ",".join(f"{key}={labels[key]}" for key in sorted(labels) if key != "__name__")
-        series[name] = (float(value), labels[query.code_label].startswith("5"))
-        newest = max(float(at), newest or 0.0)
+        series[name] = (value, labels[query.code_label].startswith("5"))
+        newest = max(at, newest or 0.0)
     return Sample(series=series, at=newest)

@@ -81,10 +81,10 @@ def problem(objects: list[dict[str, Any]]) -> str | None:
     """Why the Gateway has not taken the route as it is now, from the conditions of each parent that
     the route names; what is left of former parents does not count."""
     for item in objects:
-        parents = [parent for parent in item.get("status", {}).get("parents", []) if _is_named(parent, item)]
+        parents = item.get("status", {}).get("parents", [])
         if not parents:
             return "no Gateway has taken the HTTPRoute yet (status.parents is empty)"
-        for parent in parents:
+        for parent in [parent for parent in parents if _is_named(parent, item)] or parents:
             conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
             if "Accepted" not in conditions:
                 return "the Gateway has not said yet whether it accepts the HTTPRoute"

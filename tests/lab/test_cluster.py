@@ -23,7 +23,7 @@ import pytest
 import requests
 
 from lab import cluster
-from lab.objects import SERVER, connect
+from lab.objects import SERVER, Api, connect
 
 APP = {"app": "hello"}
 PORTS = [{"name": "http", "port": 80, "targetPort": 9898}]
@@ -76,17 +76,15 @@ def inside(lab: cluster.Lab) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
-def labs() -> Iterator[tuple[cluster.Lab, cluster.Lab]]:
-    """One whole lab and one bare control plane, brought up at once."""
-    names = (f"test-whole-{os.getpid()}", f"test-bare-{os.getpid()}")
-    try:
-        with ThreadPoolExecutor(2) as threads:
-            whole = threads.submit(cluster.up, names[0])
-            bare = threads.submit(cluster.up, names[1], parts=())
-            yield whole.result(), bare.result()
-    finally:
-        for name in names:
-            cluster.down(name)
+def small() -> Iterator[str]:
+    """The name of a second lab, which any test may bring up (as `up` does it), crash and remove."""
+    name = f"test-small-{os.getpid()}"
+    yield name
+    cluster.down(name)
+
+
+def up(name: str) -> cluster.Lab:
+    return cluster.up(name, parts=("kubelet", "prometheus"))
 
 
 def ask(url: str, **headers: str) -> requests.Response:
@@ -117,13 +115,13 @@ def network_of(lab: cluster.Lab) -> str:
     return os.readlink(f"/proc/{lab.pid}/ns/net")
 
 
-def test_two_labs_run_side_by_side(labs: tuple[cluster.Lab, cluster.Lab]) -> None:
+@pytest.mark.lab
+def test_two_labs_run_side_by_side(whole: cluster.Lab, small: str) -> None:
+    labs = (whole, up(small))
     assert network_of(labs[0]) != network_of(labs[1])
     with inside(labs[0]) as first, inside(labs[1]) as second:
         apis = [connect(lab.kubeconfig) for lab in labs]
-        assert [call(api.ok, "/readyz") for call, api in zip((first, second), apis, strict=True)] == [
-            True
-        ] * 2
+        assert first(apis[0].ok, "/readyz") and second(apis[1].ok, "/readyz")
         mark = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mark"}, "data": {}}
         first(apis[0].apply, mark)
         path = "/api/v1/namespaces/default/configmaps/mark"
@@ -131,17 +129,18 @@ def test_two_labs_run_side_by_side(labs: tuple[cluster.Lab, cluster.Lab]) -> Non
         assert not second(apis[1].ok, path)
 
 
-def test_identities_may_do_what_they_are_for(labs: tuple[cluster.Lab, cluster.Lab]) -> None:
+@pytest.mark.lab
+def test_identities_may_do_what_they_are_for(whole: cluster.Lab) -> None:
     """The seconds are for the controller that adds our rules to the roles view and edit."""
     routes = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes"
 
     def answers(identity: str) -> list[int]:
-        session = connect(labs[0].kubeconfig, identity).session
+        session = connect(whole.kubeconfig, identity).session
         read = session.get(SERVER + routes, timeout=5)
         write = session.post(SERVER + routes, params={"dryRun": "All"}, json=ROUTE, timeout=5)
         return [read.status_code, write.status_code]
 
-    with inside(labs[0]) as call:
+    with inside(whole) as call:
         for identity, expected in (
             ("viewer", [200, 403]),
             ("deployer", [200, 201]),
@@ -150,103 +149,90 @@ def test_identities_may_do_what_they_are_for(labs: tuple[cluster.Lab, cluster.La
             eventually(lambda who=identity, codes=expected: call(answers, who) == codes)  # type: ignore[misc]
 
 
-def test_a_deployment_gets_traffic_from_outside_and_from_inside(
-    labs: tuple[cluster.Lab, cluster.Lab],
-) -> None:
-    lab = labs[0]
-    api = connect(lab.kubeconfig)
-    host = {"Host": "hello.example.com"}
+def through_envoy(lab: cluster.Lab) -> bool:
+    """Envoy listens from the first route on."""
+    with contextlib.suppress(requests.ConnectionError):
+        return ask(lab.envoy_url, Host="hello.example.com").ok
+    return False
 
-    def through_envoy() -> bool:
-        """Envoy listens from the first route on."""
-        with contextlib.suppress(requests.ConnectionError):
-            return ask(lab.envoy_url, **host).ok
-        return False
 
-    def keep_alive() -> set[str]:
-        """Versions seen by fifty requests on one connection to the ClusterIP."""
-        address = api.get("/api/v1/namespaces/default/services/hello")["spec"]["clusterIP"]
-        with contextlib.closing(http.client.HTTPConnection(address, timeout=5)) as connection:
-            connection.connect()
-            connection.auto_open = 0  # a closed connection is an error now
-            versions = set()
-            for _ in range(50):
-                connection.request("GET", "/")
-                versions.add(json.load(connection.getresponse())["version"])
-        return versions
+def keep_alive(api: Api) -> set[str]:
+    """Versions seen by fifty requests on one connection to the ClusterIP."""
+    address = api.get("/api/v1/namespaces/default/services/hello")["spec"]["clusterIP"]
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=5)) as connection:
+        connection.connect()
+        connection.auto_open = 0  # a closed connection is an error now
+        versions = set()
+        for _ in range(50):
+            connection.request("GET", "/")
+            versions.add(json.load(connection.getresponse())["version"])
+    return versions
 
-    def counted() -> float:
-        query = 'sum(envoy_cluster_upstream_rq{envoy_cluster_name="default_hello_80"})'
-        answer = ask(f"{lab.prometheus_url}/api/v1/query?query={query}").json()["data"]["result"]
-        return float(answer[0]["value"][1]) if answer else 0
 
-    def rejected() -> set[float]:
-        """What Envoy has refused of Contour's: such a pair asks and answers without pause, unseen."""
-        lines = ask("http://10.44.0.1:8002/stats/prometheus").text.splitlines()
-        return {float(line.split()[-1]) for line in lines if re.match(r"envoy_\w+_update_rejected{", line)}
+def counted(lab: cluster.Lab) -> float:
+    """Requests to the Service through Envoy, as Prometheus knows them."""
+    query = 'sum(envoy_cluster_upstream_rq{envoy_cluster_name="default_hello_80"})'
+    answer = ask(f"{lab.prometheus_url}/api/v1/query?query={query}").json()["data"]["result"]
+    return float(answer[0]["value"][1]) if answer else 0
 
-    with inside(lab) as call:
+
+def rejected() -> set[float]:
+    """What Envoy has refused of Contour's: such a pair asks and answers without pause, unseen."""
+    lines = ask("http://10.44.0.1:8002/stats/prometheus").text.splitlines()
+    return {float(line.split()[-1]) for line in lines if re.match(r"envoy_\w+_update_rejected{", line)}
+
+
+@pytest.mark.lab
+def test_a_deployment_gets_traffic_from_outside_and_from_inside(whole: cluster.Lab) -> None:
+    api = connect(whole.kubeconfig)
+    with inside(whole) as call:
         for manifest in (DEPLOYMENT, SERVICE, ROUTE):
             call(api.apply, manifest)
-        eventually(lambda: call(through_envoy))
+        eventually(lambda: call(through_envoy, whole))
         for _ in range(20):
-            assert call(ask, lab.envoy_url + "/version").status_code == 404  # no Host, no route
-            assert call(through_envoy)
-        assert call(keep_alive) == {"6.3.0"}
-        eventually(lambda: call(counted) >= 21)
+            assert call(ask, whole.envoy_url + "/version").status_code == 404  # no Host, no route
+            assert call(through_envoy, whole)
+        assert call(keep_alive, api) == {"6.3.0"}
+        eventually(lambda: call(counted, whole) >= 21)
         assert call(rejected) == {0}
 
 
-def test_a_program_runs_inside(labs: tuple[cluster.Lab, cluster.Lab]) -> None:
-    program = (
-        "import os, socket; socket.create_connection(('127.0.0.1', 6443)); print(os.environ['KUBECONFIG'])"
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "lab",
-        "exec",
-        "--name",
-        labs[1].name,
-        "--",
-        sys.executable,
-        "-c",
-        program,
-    ]
+@pytest.mark.lab
+def test_a_program_runs_inside(whole: cluster.Lab) -> None:
+    program = "import os, socket; socket.create_connection(('127.0.0.1', 6443)); print(os.environ['KUBECONFIG'])"
+    command = [sys.executable, "-m", "lab", "exec", "--name", whole.name, "--", sys.executable, "-c", program]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == str(labs[1].kubeconfig)
+    assert result.stdout.strip() == str(whole.kubeconfig)
 
 
+@pytest.mark.lab
 @pytest.mark.parametrize("victim", ["supervisor", "unshare"])
-def test_a_crash_leaves_nothing_that_stops_the_next_up(
-    labs: tuple[cluster.Lab, cluster.Lab], victim: str
-) -> None:
-    lab = cluster.up(labs[1].name, parts=())
+def test_a_crash_leaves_nothing_that_stops_the_next_up(small: str, victim: str) -> None:
+    lab = up(small)
     network = network_of(lab)
     parent = int(Path(f"/proc/{lab.pid}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(lab.pid if victim == "supervisor" else parent, signal.SIGKILL)
     eventually(lambda: cluster.find(lab.name) is None, seconds=5)
     eventually(lambda: not processes_of(lab, network), seconds=5)
     assert cluster.status(lab.name)["state"] == "down"
-    again = cluster.up(lab.name, parts=())
+    again = up(small)
     assert again.pid != lab.pid
     with inside(again) as call:
         assert call(connect(again.kubeconfig).ok, "/readyz")
 
 
-def test_a_dead_part_is_shown_and_down_leaves_nothing() -> None:
+@pytest.mark.lab
+def test_a_dead_part_is_shown_and_down_leaves_nothing(small: str) -> None:
     """The supervisor goes on without the part: a test may have killed it on purpose."""
-    lab = cluster.up(f"test-down-{os.getpid()}", parts=("kubelet", "prometheus"))
-    try:
-        network = network_of(lab)
-        alive = processes_of(lab, network)
-        assert len(alive) >= 7
-        os.kill(next(int(line.split()[0]) for line in alive if "prometheus.yaml" in line), signal.SIGKILL)
-        eventually(lambda: cluster.status(lab.name)["parts"]["prometheus"] == "ended with -9", seconds=3)
-        assert cluster.find(lab.name) == lab
-        started = time.monotonic()
-    finally:
-        assert cluster.down(lab.name)
+    lab = up(small)
+    network = network_of(lab)
+    alive = processes_of(lab, network)
+    assert len(alive) >= 7
+    os.kill(next(int(line.split()[0]) for line in alive if "prometheus.yaml" in line), signal.SIGKILL)
+    eventually(lambda: cluster.status(lab.name)["parts"]["prometheus"] == "ended with -9", seconds=3)
+    assert cluster.find(lab.name) == lab
+    started = time.monotonic()
+    assert cluster.down(lab.name)
     assert time.monotonic() - started < 4
     assert processes_of(lab, network) == []
     assert not lab.directory.exists()

@@ -1,108 +1,26 @@
-"""Pods of the lab's kubelet and Services of its forwarder, as a Deployment's user meets them.
+"""Pods of the lab's kubelet, as a Deployment's user meets them.
 
-Lives here: what `lab/kubelet` and `lab/forwarder.py` promise, on a real API server. The sample
-application alone is tests/lab/test_app.py's.
+Lives here: what `lab/kubelet` promises, on a real API server. Traffic to pods is tests/lab/test_forwarder.py's,
+the sample application alone tests/lab/test_app.py's.
 """
 
 from __future__ import annotations
 
 import base64
-import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
-from lab import cluster, load
-from lab.objects import SERVER, connect
+from lab import cluster
+from tests.lab.inside import PODS, READINESS, Inside, condition, ready, state, waits
 
-Json = dict[str, Any]
-PODS = "/api/v1/namespaces/default/pods"
-APP = "ghcr.io/stefanprodan/podinfo:6.3.0"
 pytestmark = pytest.mark.lab
-READINESS = {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1}
-
-
-class Inside:
-    """The cluster from inside its lab's network: every call runs in a thread that lives there."""
-
-    def __init__(self, lab: cluster.Lab) -> None:
-        self.lab = lab
-        self._thread = ThreadPoolExecutor(1, initializer=lab.enter)
-        self._session = connect(lab.kubeconfig).session
-        self._plain = requests.Session()
-        self._plain.trust_env = False
-
-    def call(self, method: str, path: str, body: Json | None = None, kind: str = "json") -> Json:
-        work = self._thread.submit(
-            self._session.request,
-            method,
-            SERVER + path,
-            json=body,
-            headers={"Content-Type": f"application/{kind}"},
-            timeout=10,
-        )
-        assert work.result().ok, work.result().text
-        return dict(work.result().json())
-
-    def app(self, method: str, url: str, body: Json | None = None) -> requests.Response:
-        return self._thread.submit(self._plain.request, method, url, json=body, timeout=5).result()
-
-    def pod(self, name: str) -> Json:
-        return self.call("GET", f"{PODS}/{name}")
-
-    def create(self, name: str, **container: Any) -> Json:
-        """A pod of one container; `pod_…` arguments belong to the pod's spec."""
-        spec = {key.removeprefix("pod_"): container.pop(key) for key in [*container] if key.startswith("pod_")}
-        ports = [{"name": "http", "containerPort": 9898}]
-        container = {"name": "app", "image": APP, "ports": ports, "readinessProbe": READINESS, **container}
-        spec = {"terminationGracePeriodSeconds": 1, "containers": [container], **spec}
-        return self.call("POST", PODS, {"metadata": {"name": name, "labels": {"app": name}}, "spec": spec})
-
-    def until(self, name: str, what: Callable[[Json], Any], seconds: float = 10) -> Json:
-        deadline = time.monotonic() + seconds
-        while not what(pod := self.pod(name)):
-            assert time.monotonic() < deadline, pod["status"]
-            time.sleep(0.02)
-        return pod
-
-    def gone(self, name: str, seconds: float = 10) -> None:
-        """Delete a pod and wait until there is none of that name."""
-        self.call("DELETE", f"{PODS}/{name}")
-        deadline = time.monotonic() + seconds
-        while any(pod["metadata"]["name"] == name for pod in self.call("GET", PODS)["items"]):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
-def inside() -> Iterator[Inside]:
-    name = f"test-kubelet-{os.getpid()}"
-    try:
-        yield Inside(cluster.up(name, parts=("kubelet", "forwarder")))
-    finally:
-        cluster.down(name)
-
-
-def state(pod: Json, key: str = "state") -> Json:
-    statuses = pod["status"].get("containerStatuses") or [{}]
-    return dict(statuses[0].get(key) or {})
-
-
-def waits(reason: str) -> Callable[[Json], bool]:
-    return lambda pod: state(pod).get("waiting", {}).get("reason") == reason
-
-
-def condition(pod: Json, kind: str = "Ready") -> Json:
-    return next((one for one in pod["status"].get("conditions", ()) if one["type"] == kind), {})
-
-
-def ready(pod: Json) -> bool:
-    return condition(pod).get("status") == "True"
+def inside(whole: cluster.Lab) -> Inside:
+    return Inside(whole)
 
 
 def secret(text: str) -> str:
@@ -128,7 +46,7 @@ def test_a_pod_is_ready_soon_and_says_all_that_a_deployment_looks_at(inside: Ins
 
 
 def test_readiness_follows_the_probe_both_ways(inside: Inside) -> None:
-    inside.create("probed")
+    inside.create("probed", readinessProbe={**READINESS, "failureThreshold": 2})
     url = f"http://{inside.until('probed', ready)['status']['podIP']}:9898"
     inside.app("POST", f"{url}/readyz/disable")
     pod = inside.until("probed", lambda pod: not ready(pod))
@@ -139,41 +57,37 @@ def test_readiness_follows_the_probe_both_ways(inside: Inside) -> None:
     inside.gone("probed")
 
 
+ENVIRONMENT = [
+    {"name": "COLOUR", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "colour"}}},
+    {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "password"}}},
+    {"name": "MY_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    {"name": "MY_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+    {"name": "MY_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    {"name": "GREETING", "value": "$(MY_NAME) in $(COLOUR), $$(COLOUR)"},
+    {"name": "CONFIG", "value": "/etc/app/app.yaml"},
+    {"name": "OTHER", "value": "/etc/app-other/x:/etc/app/sub:/var/etc/app"},
+    {"name": "KEYS", "value": "/etc/keys"},
+]
+MOUNTS = [
+    {"name": "config", "mountPath": "/etc/app"},
+    {"name": "keys", "mountPath": "/etc/keys"},
+    {"name": "cache", "mountPath": "/cache"},
+]
+VOLUMES = [
+    {"name": "config", "configMap": {"name": "settings"}},
+    {"name": "keys", "secret": {"secretName": "hidden", "items": [{"key": "password", "path": "p/w"}]}},
+    {"name": "cache", "emptyDir": {}},
+]
+
+
 def test_environment_and_volumes_are_the_pods_own(inside: Inside) -> None:
     objects = "/api/v1/namespaces/default"
     config = {"metadata": {"name": "settings"}, "data": {"colour": "blue", "app.yaml": "a: 1\n"}}
     inside.call("POST", f"{objects}/configmaps", config)
     hidden = {"metadata": {"name": "hidden"}, "data": {"password": secret("opensesame")}}
     inside.call("POST", f"{objects}/secrets", hidden)
-    env = [
-        {"name": "COLOUR", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "colour"}}},
-        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "password"}}},
-        {"name": "MY_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": "MY_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-        {"name": "MY_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-        {"name": "GREETING", "value": "$(MY_NAME) in $(COLOUR), $$(COLOUR)"},
-        {"name": "CONFIG", "value": "/etc/app/app.yaml"},
-        {"name": "OTHER", "value": "/etc/app-other/x:/etc/app/sub:/var/etc/app"},
-        {"name": "KEYS", "value": "/etc/keys"},
-    ]
-    inside.create(
-        "given",
-        env=env,
-        envFrom=[{"configMapRef": {"name": "settings"}, "prefix": "FROM_"}],
-        volumeMounts=[
-            {"name": "config", "mountPath": "/etc/app"},
-            {"name": "keys", "mountPath": "/etc/keys"},
-            {"name": "cache", "mountPath": "/cache"},
-        ],
-        pod_volumes=[
-            {"name": "config", "configMap": {"name": "settings"}},
-            {
-                "name": "keys",
-                "secret": {"secretName": "hidden", "items": [{"key": "password", "path": "p/w"}]},
-            },
-            {"name": "cache", "emptyDir": {}},
-        ],
-    )
+    whole_map = [{"configMapRef": {"name": "settings"}, "prefix": "FROM_"}]
+    inside.create("given", env=ENVIRONMENT, envFrom=whole_map, volumeMounts=MOUNTS, pod_volumes=VOLUMES)
     address = inside.until("given", ready)["status"]["podIP"]
     seen = inside.app("GET", f"http://{address}:9898/env").json()
     assert seen["POD_IP"] == seen["MY_IP"] == address
@@ -295,122 +209,3 @@ def test_a_deleted_pod_is_unready_at_once_and_killed_when_its_grace_is_over(insi
     assert pod["metadata"]["deletionTimestamp"] and time.monotonic() - began < 1
     inside.gone("stubborn")
     assert 1.9 < time.monotonic() - began < 4
-
-
-def deploy(inside: Inside, name: str, image: str = APP, **env: str) -> None:
-    """Two replicas, whose Service is made by `expose`."""
-    labels = {"app": name}
-    container = {
-        "name": "app",
-        "image": image,
-        "env": [{"name": key, "value": value} for key, value in env.items()],
-        "ports": [{"name": "http", "containerPort": 9898}],
-        "readinessProbe": READINESS,
-    }
-    spec = {"terminationGracePeriodSeconds": 10, "containers": [container]}
-    template = {"metadata": {"labels": labels}, "spec": spec}
-    body = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
-    path = "/apis/apps/v1/namespaces/default/deployments"
-    inside.call("POST", path, {"metadata": {"name": name}, "spec": body})
-    await_replicas(inside, name)
-
-
-def await_replicas(inside: Inside, name: str) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        found = inside.call("GET", f"/apis/apps/v1/namespaces/default/deployments/{name}")
-        status = found["status"]
-        current = status.get("observedGeneration") == found["metadata"]["generation"]
-        counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
-        if current and counts == [2, 2, 2]:
-            return
-        assert time.monotonic() < deadline, status
-        time.sleep(0.05)
-
-
-def expose(inside: Inside, name: str, selector: str) -> str:
-    """A Service, and its URL once it answers."""
-    spec = {"selector": {"app": selector}, "ports": [{"name": "web", "port": 80, "targetPort": "http"}]}
-    body = {"metadata": {"name": name}, "spec": spec}
-    made = inside.call("POST", "/api/v1/namespaces/default/services", body)
-    url = f"http://{made['spec']['clusterIP']}"
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            assert inside.app("GET", f"{url}/version").ok
-            return url
-        except requests.ConnectionError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
-def test_replacing_all_pods_under_load_loses_nothing(inside: Inside, tmp_path: Path) -> None:
-    deploy(inside, "steady", GRACE_SECONDS="4")
-    url = expose(inside, "steady", "steady")
-    path = "/apis/apps/v1/namespaces/default/deployments/steady"
-    streams = [f"short={url}/stream?seconds=3", f"long={url}/stream?seconds=60"]
-    prefix = inside.lab.command()
-    with load.running(prefix, tmp_path / "out", [f"apex={url}/"], rate=100, streams=streams) as out:
-        time.sleep(0.5)
-        newer = {"spec": {"template": {"spec": {"containers": [{"name": "app", "image": APP[:-1] + "1"}]}}}}
-        inside.call("PATCH", path, newer, kind="strategic-merge-patch+json")
-        await_replicas(inside, "steady")
-        deadline = time.monotonic() + 15
-        while len([record for record in load.read(out) if record.stream]) < 2:
-            assert time.monotonic() < deadline, "a stream outlived its server's grace"
-            time.sleep(0.1)
-    records = load.read(out)
-    ends = {record.target: record.stream.end for record in records if record.stream}
-    assert [record for record in records if record.failed] == []
-    assert {record.version for record in records} == {"6.3.0", "6.3.1"}
-    assert ends == {"short": "complete", "long": "bye"}
-    inside.call("DELETE", path)
-
-
-def test_a_moved_selector_matters_to_new_connections_only(inside: Inside, tmp_path: Path) -> None:
-    deploy(inside, "old")
-    deploy(inside, "new", image=APP[:-1] + "1")
-    url = expose(inside, "apex", "old")
-    streams = [f"stream={url}/stream?seconds=3"]
-    with load.running(inside.lab.command(), tmp_path / "out", [f"apex={url}/"], streams=streams) as out:
-        time.sleep(0.5)
-        move = {"spec": {"selector": {"app": "new"}}}
-        service = "/api/v1/namespaces/default/services/apex"
-        inside.call("PATCH", service, move, kind="merge-patch+json")
-        moved = time.monotonic()
-        # `inside.app` keeps its connection, so each look uses a session of its own.
-        while fresh(inside, f"{url}/version") != "6.3.1":
-            assert time.monotonic() - moved < 3
-            time.sleep(0.02)
-        time.sleep(3)
-    records = load.read(out)
-    assert [record for record in records if record.failed] == []
-    stream = next(record for record in records if record.stream)
-    assert (stream.version, stream.stream and stream.stream.end) == ("6.3.0", "complete")
-    for name in ("old", "new"):
-        inside.call("DELETE", f"/apis/apps/v1/namespaces/default/deployments/{name}")
-
-
-def fresh(inside: Inside, url: str) -> str | None:
-    """The version that answers on a new connection."""
-    inside._plain.close()
-    return inside.app("GET", url).headers.get("X-Version")
-
-
-def test_without_a_ready_endpoint_a_connection_fails_at_once(inside: Inside) -> None:
-    inside.create("alone")
-    address = inside.until("alone", ready)["status"]["podIP"]
-    url = expose(inside, "alone", "alone")
-    inside.app("POST", f"http://{address}:9898/readyz/disable")
-    inside.until("alone", lambda pod: not ready(pod))
-    deadline = time.monotonic() + 3
-    while True:
-        began = time.monotonic()
-        try:
-            fresh(inside, f"{url}/version")
-        except requests.ConnectionError:
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert time.monotonic() - began < 0.5
-    inside.gone("alone")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -27,21 +29,23 @@ HOST = "pulumi-language-python"
 STAND_INS = Path(cluster.__file__).parent / "bin"
 
 PROGRAM = """
+import os
+
 import pulumi
 import pulumi_kubernetes as kubernetes
 from things import Echo
 
 config = pulumi.Config()
 config_map = kubernetes.core.v1.ConfigMap(
-    "settings", metadata={"name": "settings"}, data={"word": config.require("word")}
+    "words", metadata={"name": "words"}, data={"word": config.require("word")}
 )
 echo = Echo("echo", config_map.metadata.uid, pulumi.get_stack())
 pulumi.export("uid", echo.said)
 pulumi.export("stack", echo.stack)
 pulumi.export("secret", config.require_secret("hidden"))
-if config.get_bool("broken"):
+if "BROKEN" in os.environ:
     raise ValueError("the program is broken")
-if config.get_bool("exits"):
+if "EXITS" in os.environ:
     raise SystemExit(3)
 """
 DYNAMIC = """
@@ -77,12 +81,12 @@ class Project:
     folder: Path
     environment: dict[str, str]
 
-    def pulumi(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def pulumi(self, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
         command = self.lab.command("pulumi", *words, "--non-interactive", "--color", "never")
         return subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **extra},
             capture_output=True,
             text=True,
             timeout=120,
@@ -94,51 +98,52 @@ class Project:
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
+    def state(self) -> dict[str, Any]:
+        """The deployment in the stack's checkpoint."""
+        state = Path(self.environment["PULUMI_HOME"], "state", ".pulumi", "stacks", "words", "dev.json")
+        return dict(json.loads(state.read_text())["checkpoint"]["latest"])
+
+
+def outputs(shown: str) -> dict[str, str]:
+    """The outputs at the end of what `pulumi up` prints; of a changed one the new value."""
+    lines = re.findall(r"^ *[+~]? *(uid|stack|secret) *: (.+)$", shown, re.MULTILINE)
+    return {name: value.rpartition("=> ")[2].strip('"') for name, value in lines}
+
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(whole: cluster.Lab, tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("program")
     (folder / "__main__.py").write_text(PROGRAM)
     (folder / "things.py").write_text(DYNAMIC)
     options = {"virtualenv": sys.prefix}
     runtime = {"name": "python", "options": options}
     (folder / "Pulumi.yaml").write_text(json.dumps({"name": "words", "runtime": runtime}))
-    lab = cluster.up(f"language-host-{os.getpid()}", parts=())
-    try:
-        environment = lab.environment(tmp_path_factory.mktemp("pulumi"))
-        made = Project(lab, folder, environment)
-        made.done("stack", "init", "dev")
-        made.done("config", "set", "word", "one")
-        made.done("config", "set", "--secret", "hidden", "s3cret")
-        yield made
-    finally:
-        cluster.down(lab.name)
+    environment = whole.environment(tmp_path_factory.mktemp("pulumi"))
+    made = Project(whole, folder, environment)
+    made.done("stack", "init", "dev")
+    made.done("config", "set-all", "--plaintext", "word=one", "--secret", "hidden=s3cret")
+    return made
 
 
 @pytest.mark.lab
 def test_the_life_of_a_stack(project: Project) -> None:
-    previewed = project.done("preview")
-    assert "+ 3 to create" in previewed
-    project.done("up", "--yes", "--skip-preview")
-    first = json.loads(project.done("stack", "output", "--json"))
+    """`up` with its preview, and without; nothing to do in between; and nothing left at the end."""
+    created = project.done("up", "--yes")
+    assert "+ 3 to create" in created and "+ 3 created" in created
+    first = outputs(created)
     assert first["uid"].startswith("uid ") and first["stack"] == "dev" and first["secret"] == "[secret]"
     project.done("preview", "--expect-no-changes")
     project.done("refresh", "--yes", "--expect-no-changes")
-    project.done("config", "set", "word", "two")
-    project.done("up", "--yes", "--skip-preview")
-    second = json.loads(project.done("stack", "output", "--json"))
+    second = outputs(project.done("up", "--yes", "--skip-preview", "--config", "word=two"))
     assert second["uid"].startswith("uid ") and second["uid"] != first["uid"]  # replaced, and told
+    assert project.state()["resources"]
     project.done("destroy", "--yes", "--skip-preview")
-    assert not json.loads(project.done("stack", "export"))["deployment"].get("resources")
+    assert not project.state().get("resources")
 
 
 @pytest.mark.lab
 def test_an_error_in_the_program_is_shown_once(project: Project) -> None:
-    project.done("config", "set", "broken", "true")
-    try:
-        result = project.pulumi("preview")
-    finally:
-        project.done("config", "rm", "broken")
+    result = project.pulumi("preview", BROKEN="yes")
     said = result.stdout + result.stderr
     assert result.returncode != 0
     assert said.count("ValueError: the program is broken") == 1, said
@@ -146,11 +151,7 @@ def test_an_error_in_the_program_is_shown_once(project: Project) -> None:
 
 @pytest.mark.lab
 def test_the_exit_code_of_the_program_is_told(project: Project) -> None:
-    project.done("config", "set", "exits", "true")
-    try:
-        result = project.pulumi("preview")
-    finally:
-        project.done("config", "rm", "exits")
+    result = project.pulumi("preview", EXITS="yes")
     assert result.returncode != 0
     assert "exit code" in result.stdout + result.stderr
 

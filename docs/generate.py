@@ -1,0 +1,176 @@
+"""Writes docs/states.md and docs/plan.schema.json from the code: `python -m docs.generate [--check]`.
+
+With `--check` nothing is written, and a page that is out of date is an error. Not here: pages that
+people write.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pulumi_rollout.core.machine import decide
+from pulumi_rollout.core.moves import Apex, Capacity, Move, Weight, current
+from pulumi_rollout.core.plan import Limits, Plan, Step, schema
+from pulumi_rollout.core.state import (
+    FINAL,
+    TRANSITIONS,
+    Action,
+    Phase,
+    Pin,
+    PointApex,
+    Restore,
+    Scale,
+    Seen,
+    SetWeight,
+    State,
+)
+
+HERE = Path(__file__).parent
+
+# For the picture: one step stands for all, as each has the same three moves.
+ONE_STEP = Plan(
+    steps=(Step(weight_percent=20, interval_seconds=1, max_wait_seconds=9),),
+    limits=Limits(settle_seconds=0, drain_seconds=0, min_samples=0),
+)
+STABLE, CANARY, REPLICAS = "v1", "v2", 4
+
+# A row of a table: phase, move (None at the end), and the actions that were asked for.
+Row = tuple[Phase, Move | None, list[Action]]
+
+INTRODUCTION = """\
+# The states of a walk
+
+<!-- Written by `python -m docs.generate`, which walks the real machine. Do not edit. -->
+
+A walk is in one phase, and within it at one move. A move has actions, which are asked for until they are seen to be
+done, and a condition; when that holds, and has held for the settling time, the next move begins. `decide()` in
+`pulumi_rollout/core/machine.py` is all of it.
+"""
+
+TURNING_BACK = """\
+## What turns a walk back
+
+From every phase but the last two, at the look at which it is seen:
+
+- a gate fails, or the new version serves without a ready pod;
+- a move takes longer than its deadline, or the walk longer than `deadline` (promotion is then brought to its end);
+- somebody stops it: Ctrl-C, a CLI that is gone, a machine that slept, a write that the cluster refuses.
+
+Traffic that the new version must not have is taken from it during every move, whoever gave it: an edit by hand and a
+write that arrives late are undone the same way. A way back whose end cannot be seen ends too, unconfirmed, and leaves
+the new version's pods running.
+"""
+
+
+def states() -> str:
+    """docs/states.md."""
+    forward = walked(STABLE, turn_at=None)
+    # Turned back from where the most has to be undone.
+    back = [row for row in walked(STABLE, turn_at=Apex()) if row[0] in (Phase.REVERTING, Phase.FAILED)]
+    first = [*walked(None, turn_at=None), *walked(None, turn_at=Capacity(100))]
+    parts = [
+        INTRODUCTION,
+        _diagram(),
+        "## Forward\n\nOne step of 20 %, and 4 pods of stable; further steps repeat the moves of `shifting`.\n",
+        _table(forward),
+        "## Back\n\nThe actions of `Home` are those that are needed.\n",
+        _table(back),
+        TURNING_BACK,
+        "## A first release\n\nThere is no traffic to move, so it only waits for its pods.\n",
+        _table(first),
+    ]
+    return "\n".join(parts)
+
+
+def walked(stable: str | None, turn_at: Move | None) -> list[Row]:
+    """Every move of a walk in which all that is asked for happens at once. It is stopped at `turn_at`."""
+    state = State(revision=CANARY, stable=stable, started_at=0, phase_at=0, move_at=0)
+    seen = Seen(now=0, stable_replicas=REPLICAS, apex_revision=stable, apex_ready=True)
+    rows: list[Row] = []
+    while state.phase not in FINAL:
+        move = current(ONE_STEP, state)
+        stop = "stop" if move == turn_at else None
+        decision = decide(ONE_STEP, state, seen.model_copy(update={"now": seen.now + 1, "stop": stop}))
+        state = decision.state
+        begun = state.phase, None if state.phase in FINAL else current(ONE_STEP, state)
+        if not rows or rows[-1][:2] != begun:
+            rows.append((*begun, []))
+        rows[-1][2].extend(action for action in decision.actions if action not in rows[-1][2])
+        seen = _after(seen, decision.actions)
+    return rows
+
+
+def _after(seen: Seen, actions: tuple[Action, ...]) -> Seen:
+    """What is seen a second after these actions worked."""
+    changes: dict[str, Any] = {"now": seen.now + 1}
+    for action in actions:
+        match action:
+            case Scale(replicas=replicas):
+                changes |= {"canary_replicas": replicas, "canary_ready": replicas}
+            case SetWeight(percent=percent):
+                changes["weight_percent"] = percent
+            case Restore():
+                changes["weight_percent"] = None
+            case PointApex(revision=revision):
+                changes["apex_revision"] = revision
+    return seen.model_copy(update=changes)
+
+
+def plan_schema() -> str:
+    """docs/plan.schema.json."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def _diagram() -> str:
+    """The table of transitions as a Mermaid diagram."""
+    order = list(Phase)
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {order[0]}"]
+    for phase in order:
+        lines += [f"    {phase} --> {following}" for following in sorted(TRANSITIONS[phase], key=order.index)]
+    lines += [f"    {phase} --> [*]" for phase in order if phase in FINAL]
+    return "\n".join([*lines, "```", ""])
+
+
+def _table(rows: list[Row]) -> str:
+    lines = ["| phase | move | actions | condition |", "|---|---|---|---|"]
+    for phase, move, actions in rows:
+        condition = " ".join((type(move).__doc__ or "").split()).rstrip(".") if move else ""
+        done = ", ".join(dict.fromkeys(f"`{_name(action)}`" for action in actions)) or "none"
+        lines.append(f"| {phase} | {_name(move) if move else 'the end'} | {done} | {condition} |")
+    return "\n".join([*lines, ""])
+
+
+def _name(item: Move | Action) -> str:
+    match item:
+        case Capacity(percent) | Weight(percent) | SetWeight(percent=percent):
+            return f"{type(item).__name__} {percent} %"
+        case Scale(replicas=replicas) | Pin(replicas=replicas):
+            return f"{type(item).__name__} {replicas}"
+        case PointApex(revision=revision):
+            return f"PointApex {'new' if revision == CANARY else 'old'}"
+        case _:
+            return type(item).__name__
+
+
+PAGES = {"states.md": states, "plan.schema.json": plan_schema}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with --check tell which are out of date. Returns the exit code."""
+    stale = []
+    for name, text in PAGES.items():
+        page = HERE / name
+        if "--check" not in arguments:
+            page.write_text(text())
+        elif not page.exists() or page.read_text() != text():
+            stale.append(f"docs/{name}")
+    if stale:
+        print(f"out of date: {', '.join(stale)}; run `python -m docs.generate`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

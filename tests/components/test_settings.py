@@ -1,0 +1,179 @@
+"""Applications from the stack's configuration, and the program that this repository is."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from pulumi.runtime import get_root_resource
+
+from components import Autoscaling, GatewayRoute
+from components.secrets import Secret
+from components.settings import applications
+from tests.components.declared import (
+    CLUSTER,
+    DEPLOYMENT,
+    ROLLOUT,
+    ROUTE,
+    SECRET,
+    SERVICE,
+    SERVING,
+    Declared,
+    Hidden,
+    declare,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOP: dict[str, Any] = {
+    "image": "ghcr.io/acme/shop:1.0",
+    "port": 9898,
+    "routing": {"gateway": {"hosts": ["shop.example.com"], "gateway": "infra/public"}},
+    "rollout": {"canary": {"stepWeight": 20}},
+}
+
+
+def config(shop: dict[str, Any] | None = None, **others: Any) -> dict[str, str]:
+    values = {"applications": {"shop": shop or SHOP}, **others}
+    return {f"rollouts:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+
+
+def read(settings: dict[str, str]) -> dict[str, dict[str, Any]]:
+    found: list[dict[str, dict[str, Any]]] = []
+    declare(lambda: found.append(applications(pulumi.Config())), config=settings)
+    return found[0]
+
+
+def test_the_least_that_can_be_written() -> None:
+    [(name, arguments)] = read(config()).items()
+    assert name == "shop"
+    assert arguments["routing"] == GatewayRoute(hosts=["shop.example.com"], gateway="infra/public")
+    assert (arguments["image"], arguments["port"], arguments["replicas"]) == (SHOP["image"], 9898, 2)
+    assert arguments["rollout"] == {"canary": {"stepWeight": 20}}, "as written: the Rollout's check validates it"
+    assert (arguments["secrets"], arguments["autoscaling"], arguments["retry"]) == ({}, None, "")
+
+
+def test_camel_case_becomes_the_applications_arguments() -> None:
+    gateway = {**SHOP["routing"]["gateway"], "requestTimeout": "60s"}
+    written = {
+        **SHOP,
+        "readinessPath": "/readyz",
+        "autoscaling": {"minReplicas": 2, "maxReplicas": 9, "cpuPercent": 60},
+        "env": {"A": "1"},
+        "configs": {"B": "2"},
+        "namespace": "prod",
+        "retry": "again",
+        "routing": {"gateway": gateway},
+    }
+    arguments = read(config(written))["shop"]
+    assert arguments["readiness_path"] == "/readyz"
+    assert arguments["autoscaling"] == Autoscaling(2, 9, cpu_percent=60)
+    assert (arguments["env"], arguments["configs"]) == ({"A": "1"}, {"B": "2"})
+    assert (arguments["namespace"], arguments["retry"]) == ("prod", "again")
+    assert arguments["routing"].request_timeout == "60s"
+
+
+def test_secrets_are_each_applications_own() -> None:
+    settings = config(secrets={"shop": {"TOKEN": "hidden-token"}})
+    assert read(settings)["shop"]["secrets"] == {"TOKEN": Secret("hidden-token")}
+
+
+ROUTING = SHOP["routing"]
+SECRETS = (
+    "rollouts:secrets is no mapping of applications to their secret strings: set each with "
+    "`pulumi config set --secret --path 'rollouts:secrets.<application>.<KEY>'`"
+)
+REFUSED: dict[str, tuple[dict[str, str], str]] = {
+    "no applications": ({}, "rollouts:applications is empty: name at least one application (README, Configuration)"),
+    "a list of applications": (
+        config(applications=[SHOP]),
+        "rollouts:applications is no mapping of names to applications (README, Configuration)",
+    ),
+    "an unknown key": (
+        config({**SHOP, "imagee": "x:1"}),
+        "applications.shop.imagee: there is no setting of the name imagee",
+    ),
+    "an unknown key deep inside": (
+        config({**SHOP, "routing": {"gateway": {**ROUTING["gateway"], "host": "x"}}}),
+        "applications.shop.routing.gateway.host: there is no setting of the name host",
+    ),
+    "an unknown route": (
+        config({**SHOP, "routing": {**ROUTING, "istio": {}}}),
+        "applications.shop.routing.istio: there is no setting of the name istio",
+    ),
+    "two mistakes": (
+        config({**SHOP, "port": "web", "replica": 3}),
+        "applications.shop.port: input should be a valid integer, unable to parse string as an integer, not 'web'; "
+        "applications.shop.replica: there is no setting of the name replica",
+    ),
+    "a secret of no application": (
+        config(secrets={"shopp": {"TOKEN": "hidden-token"}}),
+        "rollouts:secrets names shopp, which is not one of rollouts:applications",
+    ),
+    "secrets that are no mapping": (config(secrets={"shop": "hidden-token"}), SECRETS),
+    "secrets that are no strings": (config(secrets={"shop": {"TOKEN": {"hidden-token": 1}}}), SECRETS),
+    "secrets that are no JSON": (config(secrets="hidden-token"), SECRETS),
+    "applications that are no JSON": (
+        {"rollouts:applications": "shop"},
+        "Configuration 'rollouts:applications' value 'shop' is not a valid 'JSON object'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_mistakes_are_said_in_a_sentence(settings: dict[str, str], sentence: str) -> None:
+    """A RunError is shown without a traceback."""
+    with pytest.raises(pulumi.RunError) as caught:
+        read(settings)
+    assert str(caught.value) == sentence
+    assert "hidden-token" not in sentence
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(pulumi.RunError, match=r"^applications\.shop\.port: field required"):
+        read(config({key: value for key, value in SHOP.items() if key != "port"}))
+
+
+# The program.
+
+
+def run_main() -> Any:
+    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+    root: Any = get_root_resource()
+    return root.outputs
+
+
+def main(settings: dict[str, str]) -> Declared:
+    return declare(run_main, config=settings)
+
+
+def test_the_program_declares_each_application_and_exports_what_serves() -> None:
+    both = {"shop": SHOP, "cart": {**SHOP, "image": "cart:2", "namespace": "prod"}}
+    declared = main(config(applications=both, secrets={"cart": {"TOKEN": "hidden"}}))
+    assert sorted(item.name for item in declared.all_of(ROLLOUT)) == ["cart", "shop"]
+    assert len(declared.all_of(DEPLOYMENT)) == len(declared.all_of(ROUTE)) == 2
+    assert declared.outputs == {"serving": {"shop": SERVING, "cart": SERVING}}
+    assert declared.of(SECRET).inputs["metadata"]["namespace"] == "prod"
+
+
+def test_the_program_passes_the_cluster_on() -> None:
+    declared = main({**config(), "rollouts:kubeconfig": "hidden-kubeconfig", "rollouts:context": "blue"})
+    assert declared.of(CLUSTER).inputs["kubeconfig"] == Hidden("hidden-kubeconfig")
+    assert declared.of(ROLLOUT).inputs["cluster"] == {"kubeconfig": Hidden("hidden-kubeconfig"), "context": "blue"}
+
+
+def test_the_example_stack_is_one_that_the_program_takes() -> None:
+    written = yaml.safe_load((ROOT / "stacks" / "Pulumi.demo.yaml").read_text())["config"]
+    settings = {key: json.dumps(value) if isinstance(value, dict) else str(value) for key, value in written.items()}
+    declared = main(settings)
+    assert [item.name for item in declared.all_of(ROLLOUT)] == ["podinfo"]
+    assert declared.of(SERVICE, "podinfo").inputs["spec"]["ports"] == [{"port": 9898, "targetPort": 9898}]
+
+
+def test_an_empty_stack_declares_nothing() -> None:
+    with pytest.raises(pulumi.RunError):
+        main({})

@@ -1,0 +1,103 @@
+"""The plan's validation, its arithmetic, and its published schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import ValidationError
+
+from pulumi_rollout.core.plan import Plan, problems_of, schema
+
+SOURCE = {"kind": "prometheus", "address": "http://prometheus:9090", "proxy": "contour"}
+GATE = {"id": "success_rate", "metric": "success_rate", "max_bad_ratio": 0.01, "source": "main"}
+
+
+def step(weight: int, interval: float = 30, max_wait: float = 600) -> dict[str, Any]:
+    return {"weight_percent": weight, "interval_seconds": interval, "max_wait_seconds": max_wait}
+
+
+def written(**changes: Any) -> dict[str, Any]:
+    """A good plan, as stored in users' state, with changes."""
+    return {"steps": [step(10), step(50)], "gates": [GATE], "sources": {"main": SOURCE}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"steps": [step(10), step(5)]}, ("plan", "weights must rise from step to step, but 5 follows 10")),
+        ({"steps": [step(10), step(10)]}, ("plan", "weights must rise from step to step, but 10 follows 10")),
+        ({"steps": [step(0)]}, ("plan", "weights lie between 1 and 100 percent, but one is 0")),
+        ({"steps": [step(-1)]}, ("plan", "weights lie between 1 and 100 percent, but one is -1")),
+        ({"steps": [step(101)]}, ("plan", "weights lie between 1 and 100 percent, but one is 101")),
+        ({"sources": {}}, ("plan", "gate success_rate reads source main; the plan has: none")),
+        ({"sources": {"b": SOURCE, "a": SOURCE}}, ("plan", "gate success_rate reads source main; the plan has: a, b")),
+        ({"alpha": 0}, ("plan.alpha", "input should be greater than 0, not 0")),
+        ({"beta": 1}, ("plan.beta", "input should be less than 1, not 1")),
+        ({"evidence": "some"}, ("plan.evidence", "input should be 'required' or 'sufficient', not 'some'")),
+        ({"colour": "red"}, ("plan.colour", "there is no setting of the name colour")),
+        ({"version": 2}, ("plan.version", "input should be 1, not 2")),
+        (
+            {"gates": [{**GATE, "max_bad_ratio": 1}]},
+            ("plan.gates.0.max_bad_ratio", "input should be less than 1, not 1"),
+        ),
+        (
+            {"steps": [step(10, interval=-1), step(20)]},
+            ("plan.steps.0.interval_seconds", "input should be greater than or equal to 0, not -1"),
+        ),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], problem: tuple[str, str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Plan.model_validate(written(**changes))
+    assert problems_of(caught.value, "plan") == [problem]
+
+
+def test_every_mistake_is_reported() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Plan.model_validate(written(alpha=2, beta=2, colour="red"))
+    assert [path for path, _ in problems_of(caught.value, "plan")] == ["plan.alpha", "plan.beta", "plan.colour"]
+
+
+def test_a_plan_is_the_same_after_json() -> None:
+    plan = Plan.model_validate(written())
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    assert Plan.model_validate(json.loads(json.dumps(plan.model_dump(mode="json")))) == plan
+
+
+def test_a_plan_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Plan.model_validate(written()).alpha = 0.5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("gates", "share"), [(0, 0.005), (1, 0.005), (2, 0.0025), (5, 0.001)])
+def test_alpha_is_shared_equally(gates: int, share: float) -> None:
+    several = [{**GATE, "id": f"gate-{number}"} for number in range(gates)]
+    assert Plan.model_validate(written(gates=several)).gate_alpha == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 600 + 2 * 600 + 15),
+        ({"steps": [step(10, interval=900)]}, 600 + 900 + 15),
+        ({"limits": {"rollout_seconds": 100}}, 100 + 15),
+    ],
+)
+def test_worst_case(changes: dict[str, Any], seconds: float) -> None:
+    assert Plan.model_validate(written(**changes)).worst_case_seconds() == seconds
+
+
+def test_the_schema_is_one_and_takes_a_plan() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(Plan.model_validate(written()).model_dump(mode="json"), schema())
+
+
+@pytest.mark.parametrize("changes", [{"colour": "red"}, {"alpha": 0}, {"steps": []}, {"evidence": "some"}])
+def test_the_schema_refuses_what_the_model_refuses(changes: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written(**changes), schema())
+    with pytest.raises(ValidationError):
+        Plan.model_validate(written(**changes))

@@ -1,0 +1,179 @@
+"""What the end-to-end tests hold: the lab's API and history, stacks, load, and readings of output.
+
+Lives here: no opinion on what is right. Applications are small and quick here: steps of a second,
+settling in 300 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import load
+from lab.cluster import Lab
+from lab.objects import SERVER, Api, connect
+from lab.stack import Stack, podinfo
+from tests.e2e.history import COLLECTIONS, NAMESPACE, History, Object
+
+GOOD, NEXT, BAD, THIRD = "6.3.0", "6.3.1", "6.3.2", "6.3.3"
+OTHER_KINDS = (
+    f"/api/v1/namespaces/{NAMESPACE}/secrets",
+    f"/api/v1/namespaces/{NAMESPACE}/pods",
+    f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets",
+    f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
+    f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices",
+    f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases",
+)
+
+
+@dataclass
+class World:
+    """The lab as the tests see it."""
+
+    lab: Lab
+    directory: Path
+    history: History
+    stacks: list[Stack]
+    _inside: ThreadPoolExecutor
+    _api: Api
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, lab: Lab, directory: Path) -> Iterator[World]:
+        """With threads that live in the lab's network."""
+        with ThreadPoolExecutor(2, initializer=lab.enter) as inside:
+            world = cls(lab, directory, History(lab), [], inside, connect(lab.kubeconfig))
+            yield world
+            for stack in world.stacks:
+                stack.kill_providers()
+
+    def get(self, path: str) -> Object:
+        """An object or a list, by its API path."""
+        return self._inside.submit(self._api.get, path).result()
+
+    def object(self, kind: str, name: str) -> Object:
+        """An object of one of the watched kinds."""
+        return self.get(f"{COLLECTIONS[kind]}/{name}")
+
+    def scale(self, deployment: str, replicas: int) -> None:
+        """What `kubectl scale` does."""
+        path = f"{SERVER}{COLLECTIONS['Deployment']}/{deployment}/scale"
+        headers = {"Content-Type": "application/merge-patch+json"}
+        body = {"spec": {"replicas": replicas}}
+        self._inside.submit(self._api.session.patch, path, json=body, headers=headers).result().raise_for_status()
+
+    def versions(self) -> dict[str, str]:
+        """The resourceVersion of every object in the namespace: unchanged means nobody wrote."""
+        return {
+            f"{path}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+            for path in (*COLLECTIONS.values(), *OTHER_KINDS)
+            for item in self.get(path)["items"]
+        }
+
+    def ready(self, deployment: str) -> int:
+        """Its ready pods."""
+        return int(self.object("Deployment", deployment).get("status", {}).get("readyReplicas", 0))
+
+    def stack(self, name: str, program: str | None = None, *, again: str = "") -> Stack:
+        """A new stack. + again: a suffix, for a second one that knows nothing of the first"""
+        self.stacks.append(Stack(self.lab, name, self.directory / f"{name}{again}", program))
+        return self.stacks[-1]
+
+    def app(self, name: str, tag: str, **changes: Any) -> dict[str, Any]:
+        """An application's settings. `canary` changes those of its rollout; no gates unless given."""
+        quick = {"weights": [50], "interval": "500ms", "settle": "300ms", "drain": "1s", "gates": []}
+        canary = {**quick, **changes.pop("canary", {})}
+        return podinfo(tag, self.lab.prometheus_url, name=name, canary=canary, **changes)
+
+    @contextlib.contextmanager
+    def load(self, app: str, *, rate: float = 100, streams: bool = False, apex: bool = True) -> Iterator[Load]:
+        """Requests to an application, half of them through its route and half through its apex."""
+        route = f"route={self.lab.envoy_url}/,host={app}.example.com"
+        address = self.object("Service", app)["spec"]["clusterIP"]
+        targets = [route, *([f"apex=http://{address}:9898/"] if apex else [])]
+        long = [target.replace("/,", "/stream?seconds=20,") for target in targets] if streams else []
+        long = [target + "stream?seconds=20" if target.endswith("/") else target for target in long]
+        out = self.directory / f"{app}-{time.time():.0f}.jsonl"
+        with load.running(self.lab.command(), out, targets, rate=rate, streams=long):
+            yield Load(out)
+
+    @contextlib.contextmanager
+    def proxy_traffic(self) -> Iterator[None]:
+        """A request now and then to no application: until its first one the proxy has no series to judge by."""
+        target = f"none={self.lab.envoy_url}/,host=nobody.example.com"
+        with load.running(self.lab.command(), self.directory / "nobody.jsonl", [target], rate=2):
+            yield
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load under way, or over."""
+
+    out: Path
+
+    def records(self, since: float = 0.0, until: float = float("inf"), target: str | None = None) -> list[load.Record]:
+        """Requests, streams left out, in a stretch of time and to one target or all."""
+        return [
+            record
+            for record in load.read(self.out)
+            if record.stream is None and since <= record.t < until and target in (None, record.target)
+        ]
+
+    def failed(self, since: float = 0.0, until: float = float("inf")) -> list[load.Record]:
+        """Those that failed."""
+        return [record for record in self.records(since, until) if record.failed]
+
+    def streams(self) -> list[load.Record]:
+        """The long answers that have ended."""
+        return [record for record in load.read(self.out) if record.stream is not None]
+
+
+def until(what: str, condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """Wait for a condition and return what it came to."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def summary(output: str) -> dict[str, int]:
+    """The counts under `Resources:` at the end of an `up` or a preview, such as {"deleted": 4}."""
+    counts = re.findall(r"^ +[-+~] (\d+) (.+?) *$", output.partition("\nResources:")[2], re.MULTILINE)
+    return {what: int(number) for number, what in counts}
+
+
+def revisions(stack: Stack) -> dict[str, str]:
+    """The applications' serving revisions, as the state has them."""
+    kind = "pulumi-python:dynamic/rollout:Rollout"
+    found = [item for item in stack.state() if item["type"] == kind]
+    return {item["outputs"]["app"]: item["outputs"]["serving_revision"] for item in found}
+
+
+def resource(stack: Stack, kind: str, name: str) -> Object:
+    """A resource in the state, by its kind and name."""
+    return next(item for item in stack.state() if item["urn"].endswith(f"{kind}::{name}"))
+
+
+def diagnostics(output: str) -> str:
+    """What the CLI keeps at the end: its rows repeat as often as they are drawn."""
+    return output.partition("\nDiagnostics:")[2]
+
+
+def changes(output: str, name: str) -> Sequence[str]:
+    """The rows that show a difference in a resource of that name."""
+    rows = output.partition("\nDiagnostics:")[0].splitlines()
+    return [row for row in rows if f" {name} " in row and "[diff:" in row]
+
+
+def check_side_by_side(history: History, apps: Sequence[str], until: float) -> None:
+    """Trap 9: all the walks had begun at that time."""
+    began = [history.journal(app)[0][0] if history.journal(app) else float("inf") for app in apps]
+    assert max(began) < until
+    print(f"{len(apps)} walks began within {max(began) - min(began):.2f} s")

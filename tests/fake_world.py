@@ -1,0 +1,234 @@
+"""A cluster and an engine in a few dictionaries, for whole walks in milliseconds.
+
+The world has two versions, a route, an apex and counters that rise with the clock. Not here: what is
+decided about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step
+from pulumi_rollout.core.state import (
+    Action,
+    Pin,
+    PointApex,
+    Reading,
+    Resize,
+    Restore,
+    Sample,
+    Scale,
+    Seen,
+    SetWeight,
+    State,
+    Unpin,
+)
+from pulumi_rollout.driver import Walk
+from pulumi_rollout.errors import ClusterError, Conflict
+from pulumi_rollout.inputs import Inputs
+from pulumi_rollout.journal import Journal
+
+SILENCE = ClusterError("the cluster at https://k8s does not answer (ConnectTimeoutError)")
+PLAN = Plan(
+    steps=tuple(Step(weight_percent=weight, interval_seconds=3, max_wait_seconds=120) for weight in (10, 50)),
+    gates=(Gate(id="success_rate", metric="success_rate", max_bad_ratio=0.01, source="prometheus-1"),),
+    sources={"prometheus-1": Source(kind="prometheus", address="http://prometheus:9090", proxy="contour")},
+    limits=Limits(settle_seconds=1, drain_seconds=5, min_samples=20, preparing_seconds=60),
+)
+INPUTS = Inputs.model_validate(
+    {
+        "app": "shop",
+        "namespace": "prod",
+        "revision": {"hash": "v2", "port": 80, "replicas": 3},
+        "route": {"router": "gateway", "objects": []},
+        "policy": {},
+    }
+)
+
+
+class Killed(BaseException):
+    """The process is gone, without a chance to say so."""
+
+
+class FakeEngine:
+    """A clock that waiting moves on. + reason: why to stop; said: what was shown"""
+
+    def __init__(self) -> None:
+        self.clock = 1000.0
+        self.reason: str | None = None
+        self.said: list[str] = []
+        self.kept: list[str] = []
+        self.warned: list[str] = []
+
+    def now(self) -> float:
+        return self.clock
+
+    def wait(self, seconds: float) -> None:
+        self.clock += max(seconds, 0.01)
+
+    def stop_reason(self) -> str | None:
+        return self.reason
+
+    def say(self, message: str, *, keep: bool = False) -> None:
+        (self.kept if keep else self.said).append(message)
+
+    def warn(self, message: str) -> None:
+        self.warned.append(message)
+
+
+class MemoryCluster:
+    """ConfigMaps for the real journal.
+
+    + before_write, after_write: called at each write; may raise. pending: what is being written
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.before_write: Callable[[], None] = lambda: None
+        self.after_write: Callable[[], None] = lambda: None
+        self.pending: dict[str, Any] = {}
+        self._version = 0
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        return self.objects.get(path)
+
+    def create(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        path = f"{path}/{manifest['metadata']['name']}"
+        if path in self.objects:
+            raise Conflict("already exists", 409)
+        return self._store(path, manifest)
+
+    def replace(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        if manifest["metadata"]["resourceVersion"] != self.objects[path]["metadata"]["resourceVersion"]:
+            raise Conflict("has been modified", 409)
+        return self._store(path, manifest)
+
+    def _store(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.pending = manifest
+        self.before_write()
+        self._version += 1
+        metadata = {**manifest["metadata"], "resourceVersion": self._version}
+        self.objects[path] = {**manifest, "metadata": metadata}
+        self.after_write()
+        return self.objects[path]
+
+
+class World:
+    """What the walk sees and changes; stands in for Observer and Performer.
+
+    + bad_ratio: of the canary's requests; rate: requests a second, of both versions
+    + silent_until: until then no call is answered; refuses: actions that are answered with an error
+    """
+
+    def __init__(self, engine: FakeEngine, memory: MemoryCluster, *, first_release: bool = False) -> None:
+        self.engine, self.memory = engine, memory
+        self.replicas, self.ready_ratio = 0, 1.0
+        self.weight: int | None = None
+        self.apex: str | None = None if first_release else "v1"
+        self.pinned = False
+        self.bad_ratio, self.rate = 0.0, 200.0
+        self.silent_until = 0.0
+        self.refuses: dict[type, ClusterError] = {}
+        self.done: list[Action] = []
+        self.before_action: Callable[[Action, State], None] = lambda action, state: None
+        self._counted: dict[str, float] = {"canary": 0.0, "bad": 0.0, "stable": 0.0}
+        self._counted_at = engine.now()
+
+    def original(self) -> str:
+        return "[]"
+
+    def look(self, plan: Plan, state: State, now: float, stop: str | None) -> Seen:
+        self._answer()
+        self._count()
+        first = state.stable is None
+        return Seen(
+            now=now,
+            canary_ready=int(self.replicas * self.ready_ratio),
+            canary_replicas=self.replicas,
+            stable_replicas=3,
+            canary_problem=None if self.ready_ratio == 1 else "pod p: CrashLoopBackOff (last exit code 1)",
+            weight_percent=None if first else self.weight,
+            apex_revision=self.apex,
+            apex_ready=self.apex is not None,
+            readings={} if first else {gate.id: self._reading() for gate in plan.gates},
+            stop=stop,
+        )
+
+    def perform(self, action: Action, state: State) -> None:
+        self._answer()
+        self.before_action(action, state)
+        if type(action) in self.refuses:
+            raise self.refuses[type(action)]
+        self._count()
+        self.done.append(action)
+        match action:
+            case Scale(replicas=replicas):
+                self.replicas = replicas
+            case Resize():
+                self.replicas = INPUTS.revision.replicas
+            case SetWeight(percent=percent):
+                self.weight = percent
+            case PointApex(revision=revision):
+                self.apex = revision
+            case Restore():
+                self.weight = None
+            case Pin():
+                self.pinned = True
+            case Unpin():
+                self.pinned = False
+
+    def settle(self, revision: str) -> None:
+        for action in (Resize(), Unpin()):
+            self.perform(action, State(revision=revision, stable=None, started_at=0, phase_at=0, move_at=0))
+
+    @property
+    def end(self) -> tuple[str | None, int | None, int, bool]:
+        """Where everything has come to: the apex, the route, the canary's pods, the pin."""
+        return self.apex, self.weight, self.replicas, self.pinned
+
+    def _answer(self) -> None:
+        if self.engine.now() < self.silent_until:
+            raise SILENCE
+
+    def _count(self) -> None:
+        passed, self._counted_at = self.engine.now() - self._counted_at, self.engine.now()
+        share = 1.0 if self.apex == "v2" else (self.weight or 0) / 100
+        self._counted["canary"] += passed * self.rate * share * (1 - self.bad_ratio)
+        self._counted["bad"] += passed * self.rate * share * self.bad_ratio
+        self._counted["stable"] += passed * self.rate * (1 - share)
+
+    def _reading(self) -> Reading:
+        now, counted = self.engine.now(), {name: float(int(value)) for name, value in self._counted.items()}
+        canary = {"200": (counted["canary"], False), "503": (counted["bad"], True)}
+        return Reading(
+            canary=Sample(series=canary, at=now), stable=Sample(series={"200": (counted["stable"], False)}, at=now)
+        )
+
+
+def walk(world: World) -> Walk:
+    """A walk with its own, freshly loaded journal, as a new process makes it."""
+    journal = Journal(world.memory, "prod", "shop", "rollouts/live").load()  # type: ignore[arg-type]
+    made = Walk(INPUTS, world.memory, journal, world.engine)  # type: ignore[arg-type]
+    made.observer = made._performer = world  # type: ignore[assignment]
+    return made
+
+
+PROMOTED = ("v2", None, 3, False)
+REVERTED = ("v1", None, 0, False)
+
+
+def begin(world: World, stable: str | None = "v1") -> State:
+    """Walk from the start to the end."""
+    made = walk(world)
+    return made.run(PLAN, made.begin(stable))
+
+
+def loaded(world: World) -> Journal:
+    """The journal as the next process finds it."""
+    return walk(world)._journal
+
+
+def weights(world: World) -> list[int]:
+    """The weights that were set."""
+    return [action.percent for action in world.done if isinstance(action, SetWeight)]

@@ -1,0 +1,1 @@
+"""Tests of the lab; those marked `lab` share one."""

@@ -1,0 +1,286 @@
+"""The shape of the tree: which way dependencies point, how long files are, what every file has.
+
+Read from the sources with `ast`, so that nothing is imported here but what is asked about.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from docs import generate
+from pulumi_rollout.metrics import SOURCES
+from pulumi_rollout.routers import ROUTERS
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parent.parent
+PRODUCT = ("pulumi_rollout", "components")
+MOST_LINES = 300
+LEAST_FIXTURES = 3
+
+# What each package may import of ours, from the top down. A module that is not named may import
+# what the package it lives in may.
+ALLOWED = {
+    "pulumi_rollout.errors": (),
+    "pulumi_rollout.core": ("pulumi_rollout.core", "pulumi_rollout.errors"),
+    "pulumi_rollout.routers": ("pulumi_rollout.core.targets", "pulumi_rollout.routers"),
+    "pulumi_rollout.metrics": (
+        "pulumi_rollout.core.plan",
+        "pulumi_rollout.core.state",
+        "pulumi_rollout.core.targets",
+        "pulumi_rollout.metrics",
+    ),
+    "pulumi_rollout.inputs": ("pulumi_rollout.core.targets",),
+    "pulumi_rollout": ("pulumi_rollout",),
+    "components": ("components", "pulumi_rollout"),
+}
+# Of other people's, by package; everything else may import what it declares in pyproject.toml.
+PURE = {
+    "pulumi_rollout.core": {"pydantic"},
+    "pulumi_rollout.routers": set(),
+    "pulumi_rollout.metrics": set(),
+    "pulumi_rollout.errors": set(),
+    "pulumi_rollout.inputs": {"pydantic"},
+}
+# The order of the files that are executed: each may import those after it, never those before.
+ORDER = ("provider", "driver", "perform", "journal", "observe", "cluster", "http", "inputs", "errors")
+# With their own times, these would make a decision depend on more than its inputs.
+IMPURE = {
+    "time",
+    "datetime",
+    "random",
+    "logging",
+    "os",
+    "pathlib",
+    "socket",
+    "subprocess",
+    "threading",
+    "urllib.request",
+}
+
+
+def name_of(path: Path) -> str:
+    """The module's dotted name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def tracked() -> list[Path]:
+    """Every file that git knows or would add, so that tools and caches are left out."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def imports(path: Path, *, at_import_time: bool = False) -> set[str]:
+    """The modules that a file imports, relative ones resolved; only the top level if so asked."""
+    package = name_of(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    found = set()
+    for node in tree(path).body if at_import_time else ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            # `from package import module` names a module too
+            found |= {
+                f"{module}.{alias.name}" if (ROOT / module.replace(".", "/") / f"{alias.name}.py").exists() else module
+                for alias in node.names
+            }
+    return found
+
+
+def inside(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def rule_of(module: str, rules: dict[str, T]) -> T | None:
+    """The rule of the nearest package."""
+    return next((rules[package] for package in sorted(rules, key=len, reverse=True) if inside(module, package)), None)
+
+
+product = pytest.mark.parametrize("path", files(*PRODUCT), ids=name_of)
+
+
+@product
+def test_dependencies_point_one_way(path: Path) -> None:
+    ours = {
+        module for module in imports(path) if module.split(".")[0] in (*PRODUCT, "lab", "tests", "docs", "policies")
+    }
+    allowed = rule_of(name_of(path), ALLOWED) or ()
+    assert {module for module in ours if not any(inside(module, package) for package in allowed)} == set()
+
+
+@product
+def test_pure_packages_import_no_library(path: Path) -> None:
+    libraries = rule_of(name_of(path), PURE)
+    if libraries is None:
+        return
+    foreign = {module.split(".")[0] for module in imports(path)} - set(sys.stdlib_module_names) - {"pulumi_rollout"}
+    assert foreign - libraries == set()
+    assert imports(path) & IMPURE == set()
+
+
+@pytest.mark.parametrize("package", ["routers", "metrics"])
+def test_vendors_do_not_import_each_other(package: str) -> None:
+    folder = ROOT / "pulumi_rollout" / package
+    vendors = {name_of(path): path for path in folder.glob("*.py") if path.name != "__init__.py"}
+    assert vendors
+    for name, path in vendors.items():
+        assert not any(inside(module, f"pulumi_rollout.{package}") for module in imports(path)), name
+
+
+def test_what_is_executed_is_in_order() -> None:
+    """provider -> driver -> perform, journal -> observe -> cluster, http -> inputs -> errors."""
+    for position, name in enumerate(ORDER):
+        path = ROOT / "pulumi_rollout" / f"{name}.py"
+        earlier = {f"pulumi_rollout.{other}" for other in ORDER[:position]}
+        assert imports(path) & earlier == set(), name
+
+
+def test_the_order_of_core() -> None:
+    """plan -> nothing; state, targets -> plan; evidence -> nothing; gates, moves -> state; machine -> all."""
+    core = "pulumi_rollout.core"
+    found = {
+        path.stem: {module.removeprefix(f"{core}.") for module in imports(path) if inside(module, core)}
+        for path in files("pulumi_rollout/core")
+    }
+    assert found == {
+        "__init__": set(),
+        "evidence": set(),
+        "plan": set(),
+        "targets": {"plan"},
+        "state": {"plan"},
+        "gates": {"evidence", "plan", "state"},
+        "moves": {"plan", "state"},
+        "machine": {"gates", "moves", "plan", "state"},
+        "strategies": {"plan"},
+    }
+
+
+def test_the_provider_is_quick_to_import() -> None:
+    """Every rollout has a process of its own: what is slow to import is imported where it is used."""
+    slow = ("kubernetes", "requests", "pulumi_kubernetes", "components", "rich", "typer")
+    code = f"import sys, pulumi_rollout.provider; print(*[name for name in {slow!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", files(*PRODUCT, "lab"), ids=name_of)
+def test_no_file_is_longer_than_an_idea(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", files(*PRODUCT, "lab", "tests", "docs", "policies", "bench"), ids=name_of)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    if path.name == "__init__.py" and not path.read_text().strip():
+        return
+    docstring = ast.get_docstring(tree(path))
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":", "?", ";", ",")) or len(docstring.splitlines()) > 1
+
+
+@product
+def test_no_assert_in_the_product(path: Path) -> None:
+    """python -O removes them; what must hold is an error, or a type."""
+    assert [node.lineno for node in ast.walk(tree(path)) if isinstance(node, ast.Assert)] == []
+
+
+@product
+def test_public_functions_say_what_they_do(path: Path) -> None:
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    silent = [
+        node.name
+        for node in tree(path).body
+        if isinstance(node, kinds) and not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_there_is_no_drawer_for_everything() -> None:
+    names = {path.stem for path in tracked() if path.suffix == ".py"}
+    assert names & {"utils", "util", "helpers", "common", "misc"} == set()
+
+
+def test_no_path_of_this_machine() -> None:
+    """Neither a home nor a working directory; what a test needs there is taken from where it runs."""
+    local = re.compile(rb"(?<![\w.])/(?:root|work|home/\w+|Users/\w+)/")
+    found = []
+    for path in tracked():
+        if path != Path(__file__) and path.suffix not in {".txt", ".png", ".svg", ".woff2"}:
+            found += [
+                f"{path.relative_to(ROOT)}: {line!r}" for line in path.read_bytes().splitlines() if local.search(line)
+            ]
+    assert found == []
+
+
+def test_no_test_is_left_out() -> None:
+    """A skip, an expected failure and a rerun all hide that something does not work."""
+    marks = re.compile(r"pytest\.(skip|xfail|importorskip)|mark\.(skip|skipif|xfail|flaky)|@unittest\.skip")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in files("tests")
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if marks.search(line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_every_router_has_fixtures(router: str) -> None:
+    assert len(list((ROOT / "tests" / "routers" / router).glob("*.yaml"))) >= LEAST_FIXTURES
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_has_fixtures_an_error_and_an_empty_answer(source: str) -> None:
+    found = {path.stem: path.read_text() for path in (ROOT / "tests" / "metrics" / source).glob("*.yaml")}
+    assert len(found) >= LEAST_FIXTURES
+    assert any(name.startswith("error") and "no_data:" in text for name, text in found.items())
+    assert any(name.startswith("empty") for name in found)
+
+
+@pytest.mark.parametrize("folder", ["routers", "metrics"])
+def test_no_fixture_is_of_an_unknown_vendor(folder: str) -> None:
+    known = ROUTERS if folder == "routers" else SOURCES
+    assert {path.name for path in (ROOT / "tests" / folder).iterdir() if path.is_dir()} - {"__pycache__"} == set(known)
+
+
+@pytest.mark.parametrize("page", generate.PAGES)
+def test_generated_pages_are_up_to_date(page: str) -> None:
+    assert (ROOT / "docs" / page).read_text() == generate.PAGES[page](), "run `python -m docs.generate`"
+
+
+def test_the_generator_tells_what_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generate, "HERE", tmp_path)
+    assert generate.main(["--check"]) == 1
+    assert capsys.readouterr().err == (
+        "out of date: docs/states.md, docs/plan.schema.json; run `python -m docs.generate`\n"
+    )
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+    (tmp_path / "states.md").write_text("old")
+    assert generate.main(["--check"]) == 1
+    assert capsys.readouterr().err == "out of date: docs/states.md; run `python -m docs.generate`\n"
