@@ -9,7 +9,10 @@ from components import Application
 from components.settings import applications
 
 config = pulumi.Config()
-cluster = {"kubeconfig": config.get_secret("kubeconfig"), "context": config.get("context")}
-released = {name: Application(name, **cluster, **arguments) for name, arguments in applications(config).items()}
+kubeconfig, context = config.get_secret("kubeconfig"), config.get("context")
+released = {
+    name: Application(name, kubeconfig=kubeconfig, context=context, **arguments)
+    for name, arguments in applications(config).items()
+}
 # From the Rollouts' outputs: after a failed update, a value of the program's own would be the new one.
 pulumi.export("serving", {name: application.serving_revision for name, application in released.items()})

@@ -64,6 +64,11 @@ class Observer:
         apex = self._cluster.find(self._inputs.apex_path())
         return apex["spec"].get("selector", {}).get(REVISION_LABEL) if apex else None
 
+    def apex_is_foreign(self) -> bool:
+        """Whether a Service of the application's name is there that no rollout has made."""
+        apex = self._cluster.find(self._inputs.apex_path())
+        return apex is not None and REVISION_LABEL not in (apex["spec"].get("selector") or {})
+
     def route_objects(self) -> list[Manifest]:
         """The live objects of the route."""
         return [self._cluster.get(self.route_path(ref)) for ref in self._inputs.route.objects]

@@ -212,6 +212,11 @@ def _release(inputs: Inputs) -> str:
     if left is not None:
         _undo(left, inputs, cluster, journal, engine)
     serving = walk.observer.apex_revision()
+    if walk.observer.apex_is_foreign():
+        raise Refused(
+            f"Service {inputs.namespace}/{inputs.app} is there already and was not made by a rollout: the first release "
+            "would take all of its traffic at once, unwatched; release under another name, or delete the Service first"
+        )
     if serving == inputs.revision.hash:
         walk.settle()
         return f"{inputs.name_of(serving)} serves"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 from pulumi.runtime import rpc
 
-from pulumi_rollout.errors import ClusterError, JournalError, RolloutFailed
+from pulumi_rollout.errors import ClusterError, JournalError, Refused, RolloutFailed
 from tests.fake_api import FakeApi, Fault
 from tests.fake_app import CONFIGMAP, QUICK, ROUTE, SERVICES, FakeApp
 from tests.fake_world import FakeEngine
@@ -49,6 +51,15 @@ def test_a_first_release_that_fails_is_scaled_down(api: FakeApi, fake_engine: Fa
     with pytest.raises(RolloutFailed, match=r"shop-v1 was scaled down$"):
         PROVIDER.create(app.inputs("v1"))
     assert app.replicas("v1") == 0
+
+
+def test_a_service_that_no_rollout_made_is_not_taken_over(app: FakeApp, api: FakeApi) -> None:
+    api.reactions.clear()
+    api.objects[f"{SERVICES}/shop"]["spec"]["selector"] = {"app": "shop"}
+    before = deepcopy(api.objects[f"{SERVICES}/shop"])
+    with pytest.raises(Refused, match=r"Service prod/shop is there already and was not made by a rollout"):
+        PROVIDER.create(app.inputs("v1"))
+    assert (api.objects[f"{SERVICES}/shop"], traffic_writes(api)) == (before, 0)
 
 
 def test_read_tells_what_serves(app: FakeApp, api: FakeApi) -> None:

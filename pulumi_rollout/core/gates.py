@@ -48,10 +48,18 @@ def count(arm: Arm, sample: Sample) -> Arm:
     return Arm(total=total, bad=bad, counters=counters, at=sample.at or arm.at, begun=True)
 
 
-def fold(evidence: Evidence, reading: Reading) -> Evidence:
-    """A gate's memory after one more reading; without data only the reason is remembered."""
+def fold(evidence: Evidence, reading: Reading, *, promoted: bool = False) -> Evidence:
+    """A gate's memory after one more reading; without data only the reason is remembered.
+    `promoted`: the apex has the new version's pods, so the apex's series count for the canary too."""
     if reading.no_data is not None:
         return evidence.model_copy(update={"no_data": reading.no_data})
+    if promoted:
+        both = Sample(
+            series={**reading.stable.series, **reading.canary.series}, at=reading.stable.at or reading.canary.at
+        )
+        bases = {**evidence.stable.counters, **evidence.canary.counters}
+        canary = count(evidence.canary.model_copy(update={"counters": bases}), both)
+        return evidence.model_copy(update={"canary": canary, "no_data": None})
     return evidence.model_copy(
         update={
             "canary": count(evidence.canary, reading.canary),

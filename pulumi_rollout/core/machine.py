@@ -79,8 +79,12 @@ def needed_pods(percent: int, stable_replicas: int) -> int:
 
 
 def _with_evidence(plan: Plan, state: State, seen: Seen) -> State:
+    # Once the route is back on the apex, v2's requests are counted there.
+    promoted = state.phase is Phase.PROMOTING and apex_of(state, current(plan, state)) == state.revision
     evidence = {
-        gate.id: fold(state.evidence.get(gate.id, Evidence()), seen.readings.get(gate.id, _NO_READING))
+        gate.id: fold(
+            state.evidence.get(gate.id, Evidence()), seen.readings.get(gate.id, _NO_READING), promoted=promoted
+        )
         for gate in plan.gates
         if gate.id in seen.readings or gate.id not in state.evidence
     }

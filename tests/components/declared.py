@@ -111,7 +111,7 @@ class Outputs(runtime_mocks.Mocks):
             outputs["metadata"] = {**outputs.get("metadata", {}), "uid": f"uid-of-{args.name}"}
         return args.name, outputs
 
-    def call(self, args: Any) -> dict[str, Any]:
+    def call(self, args: Any) -> Any:
         return {}
 
 
@@ -173,7 +173,7 @@ def changing(kind: str, change: Callable[[Any], None], name: str | None = None) 
 
 
 SALT = "/acme/rollouts/live"
-TEMPLATE = {
+TEMPLATE: dict[str, Any] = {
     "metadata": {"annotations": {"team": "shop"}},
     "spec": {"containers": [{"name": "web", "image": "shop:1.0"}, {"name": "sidecar", "image": "side:1.0"}]},
 }

@@ -230,7 +230,8 @@ def test_trap_09_each_rollout_has_a_process_of_its_own() -> None:
 
 
 def test_trap_09_without_they_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, made = pulumi.ProviderResource, []
+    real = pulumi.ProviderResource
+    made: list[pulumi.ProviderResource] = []
 
     def shared(pkg: str, name: str, *rest: Any) -> pulumi.ProviderResource:
         made.append(made[0] if made else real(pkg, name, *rest))

@@ -78,6 +78,16 @@ def test_without_data_only_the_reason_changes() -> None:
     assert (after.canary.total, after.no_data) == (3, None)
 
 
+def test_after_promotion_the_apexs_requests_are_the_new_versions() -> None:
+    """What the apex counted before the switch was stable's; what it counts from then on is not."""
+    before = fold(Evidence(), Reading(canary=sample(c=10), stable=sample(a=900, a_bad=9)))
+    before = fold(before, Reading(canary=sample(c=30), stable=sample(a=1000, a_bad=10)))
+    after = fold(before, Reading(canary=sample(c=31), stable=sample(a=1040, a_bad=14)), promoted=True)
+    after = fold(after, Reading(canary=sample(c=31), stable=sample(a=1040, a_bad=16)), promoted=True)
+    assert (after.canary.total, after.canary.bad) == (20 + 1 + 40 + 6, 6)
+    assert (after.stable.total, after.stable.bad) == (101, 1)
+
+
 def test_no_data_first_does_not_make_old_counts_new() -> None:
     """A source that is silent at the begin: the first numbers it gives are the base."""
     silent = fold(Evidence(), Reading(no_data="not read yet"))

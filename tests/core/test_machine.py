@@ -255,6 +255,16 @@ def test_the_way_back_in_order() -> None:
     assert did == [SetWeight(percent=0), Restore(), Scale(replicas=0), Unpin()]
 
 
+def test_a_version_that_breaks_after_the_apex_was_switched_goes_back() -> None:
+    """Its requests are then counted in the apex's series."""
+    walk = Walk(plan(20, gated=True), readings=reading(0))
+    walk.until(Dwell(0)).look(10, readings=reading(500))
+    walk.until(Drain())
+    apex = Reading(canary=Sample(at=1), stable=Sample(series={"apex": (40, True)}, at=1))
+    assert walk.look(1, readings={"success_rate": apex}) == (PointApex(revision="v1"),)
+    assert (walk.ended().phase, walk.state.judged) == (P.FAILED, True)
+
+
 def test_after_the_apex_was_switched_it_goes_back_too() -> None:
     walk = Walk(plan(20))
     assert walk.until(Leave()).look(stop="the update was cancelled") == (PointApex(revision="v1"),)
@@ -327,6 +337,7 @@ def test_a_step_without_enough_requests_ends_at_max_wait() -> None:
     assert walk.waiting == "gate success_rate waits: 20 of 50 requests seen at this step"
     walk.look(1)
     assert walk.state.reason == ("gate success_rate waits: 20 of 50 requests seen at this step, after 30 s (maxWait)")
+    assert not walk.state.judged, "nothing was shown against the revision: it may be tried again"
 
 
 def test_required_evidence_holds_a_step_until_the_objective_is_shown() -> None:
