@@ -214,8 +214,8 @@ def _release(inputs: Inputs) -> str:
     serving = walk.observer.apex_revision()
     if walk.observer.apex_is_foreign():
         raise Refused(
-            f"Service {inputs.namespace}/{inputs.app} is there already and was not made by a rollout: the first release "
-            "would take all of its traffic at once, unwatched; release under another name, or delete the Service first"
+            f"Service {inputs.namespace}/{inputs.app} is there already and was not made by a rollout: a first "
+            "release would take all of its traffic at once, unwatched; release under another name, or delete the Service first"
         )
     if serving == inputs.revision.hash:
         walk.settle()
