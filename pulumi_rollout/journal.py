@@ -56,6 +56,11 @@ class Journal:
         """Read it. An absent journal is an empty one; a broken or newer one is an error."""
         self._object = self._cluster.find(f"{self._collection}/{self.name}")
         data = (self._object or {}).get("data") or {}
+        if self._owner and (owner := data.get("owner")) and owner != self._owner:
+            raise JournalError(
+                f"ConfigMap {self._namespace}/{self.name} belongs to the stack {owner}, and one application "
+                "is released by one stack: if that stack is no more, delete the ConfigMap"
+            )
         try:
             raw = json.loads(data.get("state", "null"))
             if raw is not None and raw["state"]["format"] > STATE_FORMAT:

@@ -147,7 +147,7 @@ def _cluster(inputs: Inputs) -> Cluster:
 
 def _journal(inputs: Inputs, cluster: Cluster) -> Journal:
     stack, project = ([*inputs.urn.split("::"), ""])[:2]
-    owner = f"{project}/{stack.rpartition(':')[2]}"
+    owner = f"{project}/{stack.rpartition(':')[2]}" if project else ""
     return Journal(cluster, inputs.namespace, inputs.app, owner)
 
 
@@ -215,7 +215,8 @@ def _release(inputs: Inputs) -> str:
     if walk.observer.apex_is_foreign():
         raise Refused(
             f"Service {inputs.namespace}/{inputs.app} is there already and was not made by a rollout: a first "
-            "release would take all of its traffic at once, unwatched; release under another name, or delete the Service first"
+            "release would take all of its traffic at once, unwatched; release under another name, or delete the "
+            "Service first"
         )
     if serving == inputs.revision.hash:
         walk.settle()

@@ -223,7 +223,7 @@ def test_the_tree_is_drawn_as_it_is() -> None:
 
 def test_inputs_that_are_no_rollouts_at_all(app: FakeApp) -> None:
     [(path, reason)] = failures({}, {key: value for key, value in app.inputs("v2").items() if key != "revision"})
-    assert (path, reason.startswith("field required")) == ("rollout.revision", True)
+    assert (path, reason == "is missing") == ("rollout.revision", True)
 
 
 def test_a_mistake_does_not_quote_the_kubeconfig(app: FakeApp) -> None:

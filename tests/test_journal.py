@@ -153,6 +153,12 @@ def test_a_failure_is_remembered_until_another_token(kube: Cluster) -> None:
     assert journal(kube).load().failure_of("v3", "a") is None
 
 
+def test_another_stacks_journal_is_refused(kube: Cluster) -> None:
+    journal(kube).load().save(PLAN, state(Phase.SHIFTING), 1.0)
+    with pytest.raises(JournalError, match=r"ConfigMap prod/rollout-shop belongs to the stack rollouts/live, and one"):
+        Journal(kube, "prod", "shop", "rollouts/other").load()
+
+
 @pytest.mark.parametrize(
     ("phase", "judged"), [(Phase.FAILED, False), (Phase.SUCCEEDED, True)], ids=["was stopped", "was won"]
 )

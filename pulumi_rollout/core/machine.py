@@ -8,8 +8,6 @@ Not here: how an action is performed, how a strategy becomes steps, what a gate'
 
 from __future__ import annotations
 
-from math import ceil
-
 from pulumi_rollout.core.gates import Verdict, begin_step, explain, fold, judge
 from pulumi_rollout.core.moves import (
     Apex,
@@ -24,6 +22,7 @@ from pulumi_rollout.core.moves import (
     apex_of,
     current,
     moves,
+    needed_pods,
     way_back,
 )
 from pulumi_rollout.core.plan import Plan
@@ -46,7 +45,6 @@ from pulumi_rollout.core.state import (
     Unpin,
 )
 
-MIN_CANARY_PODS = 2
 QUICK_SECONDS, LOOK_SECONDS = 0.25, 0.5
 
 
@@ -70,12 +68,6 @@ def decide(plan: Plan, state: State, seen: Seen) -> Decision:
 def waiting_for(plan: Plan, state: State, seen: Seen) -> str:
     """What the current move waits for, in words."""
     return (_unmet(plan, state, seen, current(plan, state)) or "") if state.phase not in FINAL else ""
-
-
-def needed_pods(percent: int, stable_replicas: int) -> int:
-    """Ready canary pods that a weight needs: its share of stable's live replicas, and two of them
-    (or as many as stable has), so that one crash is not an outage of the canary."""
-    return max(1, min(MIN_CANARY_PODS, stable_replicas), ceil(percent * stable_replicas / 100))
 
 
 def _with_evidence(plan: Plan, state: State, seen: Seen) -> State:

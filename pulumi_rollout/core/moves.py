@@ -7,9 +7,12 @@ done, is `machine.py`'s.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import Phase, State
+
+MIN_CANARY_PODS = 2
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,12 @@ def apex_of(state: State, move: Move) -> str | None:
     """The revision that the apex selects during a move; None at a first release, which has no apex yet."""
     promoted = isinstance(move, Apex | Leave | Drain) or move == Weight(0)
     return state.revision if state.phase is Phase.PROMOTING and promoted else state.stable
+
+
+def needed_pods(percent: int, stable_replicas: int) -> int:
+    """Ready canary pods that a weight needs: its share of stable's live replicas, and two of them
+    (or as many as stable has), so that one crash is not an outage of the canary."""
+    return max(1, min(MIN_CANARY_PODS, stable_replicas), ceil(percent * stable_replicas / 100))
 
 
 def step_number(plan: Plan, state: State) -> int | None:

@@ -136,6 +136,9 @@ def problems_of(error: ValidationError, prefix: str) -> list[tuple[str, str]]:
         reason = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             reason = f"there is no setting of the name {item['loc'][-1]}"
+        elif item["type"] == "missing":
+            # Its input is all that stands beside it, secrets too.
+            reason = "is missing"
         elif item["type"] != "value_error":
             reason = f"{reason[0].lower()}{reason[1:]}, not {item['input']!r}"
         found.append((path, reason))

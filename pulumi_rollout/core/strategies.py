@@ -172,6 +172,9 @@ def _source(written: PrometheusSource | None, path: str, proxies: dict[str, set[
     if not re.match(r"https?://[^/]", written.prometheus):
         reason = f"is a URL with http:// or https://, not {written.prometheus!r}"
         raise InvalidInput([(f"{path}.source.prometheus", reason)])
+    if "@" in written.prometheus.split("/")[2]:
+        reason = "holds a password, and the plan is stored in plain: give the address without it"
+        raise InvalidInput([(f"{path}.source.prometheus", reason)])
     if written.proxy not in proxies["prometheus"]:
         choices = ", ".join(sorted(proxies["prometheus"]))
         raise InvalidInput([(f"{path}.source.proxy", f"there is no proxy {written.proxy}; there are: {choices}")])

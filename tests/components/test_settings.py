@@ -134,7 +134,7 @@ def test_mistakes_are_said_in_a_sentence(settings: dict[str, str], sentence: str
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(pulumi.RunError, match=r"^applications\.shop\.port: field required"):
+    with pytest.raises(pulumi.RunError, match=r"^applications\.shop\.port: is missing"):
         read(config({key: value for key, value in SHOP.items() if key != "port"}))
 
 

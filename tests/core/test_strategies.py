@@ -203,7 +203,12 @@ def test_mistakes_in_the_canary(canary: dict[str, Any], sentence: str) -> None:
         ({"latency": {}}, SOURCE, "gates.0: there is no gate latency; there are: success_rate"),
         ({}, SOURCE, "gates.0: names exactly one gate; there are: success_rate"),
         ("successRate", SOURCE, "gates.0: input should be a valid dictionary, not 'successRate'"),
-        ({"successRate": {}}, SOURCE, "gates.0.minPercent: field required, not {}"),
+        ({"successRate": {}}, SOURCE, "gates.0.minPercent: is missing"),
+        (
+            {"successRate": {"minPercent": 99}},
+            {"prometheus": "https://user:secret@prometheus:9090"},
+            "gates.0.source.prometheus: holds a password, and the plan is stored in plain: give the address without it",
+        ),
         (
             {"successRate": {"minPercent": 100}},
             SOURCE,
