@@ -1,8 +1,14 @@
-"""One lab for the whole session; its stories come one after another."""
+"""One lab for the whole session. Stories with traffic come one after another; meanwhile those without
+are told in the background, and asked about last.
+
+A module whose story needs no traffic has a function `tell(world)`, which returns what its tests read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -10,6 +16,16 @@ from lab import cluster
 from tests.e2e.world import World
 
 LAB = "e2e"
+Tell = Callable[[World], Any]
+
+
+def _tell(item: pytest.Item) -> Tell | None:
+    told: Tell | None = getattr(getattr(item, "module", None), "tell", None)
+    return told if "e2e" in item.path.parts else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _tell(item) is not None)
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +38,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             yield opened
     finally:
         cluster.down(LAB)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def meanwhile(world: World, request: pytest.FixtureRequest) -> Iterator[Callable[[Tell], Any]]:
+    """Tells the stories in the background from now on; called with one, it waits for its end."""
+    wanted = dict.fromkeys(tell for item in request.session.items if (tell := _tell(item)))
+    with ThreadPoolExecutor(1) as background:
+        stories = {tell: background.submit(tell, world) for tell in wanted}
+        yield lambda tell: stories[tell].result()
+        for story in stories.values():
+            story.cancel()

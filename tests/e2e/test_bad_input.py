@@ -8,7 +8,7 @@ table of all errors: tests/test_errors.py.)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -60,11 +60,12 @@ def mistakes(empty: Stub) -> dict[str, Mistake]:
 
 @dataclass
 class Previewed:
-    """The previews by name, and what was written to the namespace meanwhile."""
+    """The previews by name, what was written meanwhile, and the preview of a first release."""
 
     expected: dict[str, Mistake]
     results: dict[str, Result]
-    written: set[str]
+    written: set[tuple[str, str]]
+    first: Result
 
 
 def previewing(world: World, stack: Stack) -> Callable[[str, Mistake], Result]:
@@ -86,19 +87,32 @@ def previewing(world: World, stack: Stack) -> Callable[[str, Mistake], Result]:
     return preview
 
 
-@pytest.fixture(scope="module")
-def previewed(world: World) -> Iterator[Previewed]:
+def tell(world: World) -> Previewed:
     stack = world.stack("input")
     stack.configure(applications=world.app(APP, GOOD))
     first = stack.up()
     assert first.code == 0, first.output
-    before = world.versions()
+    before = world.versions(APP)
     with serving(world.lab, lambda path: EMPTY_PROMETHEUS) as empty, ThreadPoolExecutor(2) as pool:
         expected = mistakes(empty)
-        preview = previewing(world, stack)
-        results = dict(zip(expected, pool.map(preview, expected, expected.values()), strict=True))
-    written = {path for path, version in world.versions().items() if before.get(path) != version}
-    yield Previewed(expected, results, written)
+        unmeasured = pool.submit(first_preview, world)
+        results = dict(zip(expected, pool.map(previewing(world, stack), expected, expected.values()), strict=True))
+    written = set(world.versions(APP).items()) ^ set(before.items())
+    return Previewed(expected, results, written, unmeasured.result())
+
+
+def first_preview(world: World) -> Result:
+    """Of an application that is to be judged by a metrics server that does not answer."""
+    stack = world.stack("unmeasured")
+    applications = world.app("unmeasured", GOOD, canary={"gates": GATES})
+    applications["unmeasured"]["rollout"]["canary"]["source"] = {"prometheus": UNREACHABLE}
+    stack.configure(applications=applications)
+    return stack.run("preview", "--stack", "unmeasured")
+
+
+@pytest.fixture(scope="module")
+def previewed(meanwhile: Callable[[Any], Previewed]) -> Previewed:
+    return meanwhile(tell)
 
 
 @pytest.mark.parametrize("name", mistakes(Stub("http://nowhere")))
@@ -115,13 +129,9 @@ def test_nothing_has_changed(previewed: Previewed) -> None:
     assert previewed.written == set()
 
 
-def test_first_release_without_metrics_is_warned_of(world: World) -> None:
+def test_first_release_without_metrics_is_warned_of(previewed: Previewed) -> None:
     """There is nothing to walk yet, so it is no error; but the next release would have to be judged."""
-    stack = world.stack("unmeasured")
-    applications = world.app("unmeasured", GOOD, canary={"gates": GATES})
-    applications["unmeasured"]["rollout"]["canary"]["source"] = {"prometheus": UNREACHABLE}
-    stack.configure(applications=applications)
-    result = stack.run("preview", "--stack", "unmeasured")
+    result = previewed.first
     assert result.code == 0, result.output
     of_rollout = diagnostics(result.output).partition("Rollout (unmeasured):")[2].partition("\n\n")[0]
     assert of_rollout.count("warning: ") == 1, result.output

@@ -1,12 +1,13 @@
-"""Releases that fail without any load: pods that never get ready, and evidence that never comes.
+"""Releases that fail without any load: pods that never get ready, and pods that crash at 50 %.
 
 Told in one stack: a first release in which one application crashes, a release that fails for every
-application, then a look at what Pulumi makes of it (traps 4, 5, 9 and 16).
+application, then a look at what Pulumi makes of it (traps 4, 5 and 16). Names that end in `-broken`
+go without the countermeasure. Beside it a stack whose rollouts share one process (trap 9).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,9 @@ from lab.stack import Result, Stack
 from tests.e2e.world import GOOD, NEXT, World, changes, check_side_by_side, diagnostics, revisions
 
 pytestmark = pytest.mark.lab
-# A release of each fails for want of requests, which counts against it.
-JUDGED = ("quiet", "quiet-sized", "quiet-forgetful")
-UNREADY = ("unready", "unready-awaited")
 ABSENT = "ghcr.io/example/absent:1.0"
-SLOW_START = {"SLOW_START_SECONDS": "3"}
-NO_REQUESTS = {"maxWait": "1s", "minSamples": 10, "gates": [{"successRate": {"minPercent": 99}}]}
+APPS = ("mortal", "mortal-broken", "absent", "absent-broken")
+SHARED = tuple(f"shared-{number}" for number in range(5))
 
 
 @dataclass
@@ -29,12 +27,12 @@ class Failing:
     """The commands' results and the revisions that serve throughout."""
 
     world: World
-    stack: Stack
     first: Result
     stable: dict[str, str]
     release: Result
     refresh: Result
     again: Result
+    shared: Result
 
     def canary(self, app: str) -> str:
         """The name of the release that fails."""
@@ -50,8 +48,8 @@ class Failing:
 
     def weights(self, app: str, result: Result) -> list[int | None]:
         """The route's weights during a command."""
-        changes = self.world.history.weights(app, result.began)
-        return [weight for at, weight in changes if at < result.ended]
+        seen = self.world.history.weights(app, result.began)
+        return [weight for at, weight in seen if at < result.ended]
 
     def said(self, app: str, result: Result) -> str:
         """What stays on the application's Rollout in the summary."""
@@ -60,12 +58,11 @@ class Failing:
 
 def configure(world: World, stack: Stack, *, release: bool) -> None:
     applications: dict[str, Any] = {}
-    for app in JUDGED:
-        canary = NO_REQUESTS if release else {}
-        applications |= world.app(app, NEXT if release else GOOD, canary=canary)
-    for app in UNREADY:
-        applications |= world.app(app, GOOD, canary={"preparing": "3s"} if release else {})
-        if release:
+    for app in APPS:
+        canary = {"preparing": "3s" if app.startswith("absent") else "30s", "interval": "30s"} if release else {}
+        env = {"CRASH_AFTER_SECONDS": "4"} if release else {}
+        applications |= world.app(app, NEXT if release else GOOD, env=env, canary=canary)
+        if release and app.startswith("absent"):
             applications[app]["image"] = ABSENT
     if not release:
         crash = {"CRASH_AFTER_SECONDS": "0.2", "SLOW_START_SECONDS": "60"}
@@ -73,19 +70,33 @@ def configure(world: World, stack: Stack, *, release: bool) -> None:
     stack.configure(applications=applications)
 
 
-@pytest.fixture(scope="module")
-def failing(world: World) -> Iterator[Failing]:
+def tell(world: World) -> Failing:
     stack = world.stack("failing")
-    stack.break_("replicas:quiet-sized", "memory:quiet-forgetful", "await:unready-awaited")
-    with world.proxy_traffic():
-        configure(world, stack, release=False)
-        first = stack.up("--skip-preview", "--continue-on-error")
-        configure(world, stack, release=True)
-        release = stack.up("--skip-preview", "--continue-on-error")
-        stable = revisions(stack)
-        refresh = stack.run("refresh", "--preview-only", "--expect-no-changes", "--stack", "failing")
-        again = stack.up("--skip-preview", "--refresh", "--continue-on-error")
-    yield Failing(world, stack, first, stable, release, refresh, again)
+    stack.break_("replicas:mortal-broken", "memory:mortal-broken", "await:absent-broken")
+    configure(world, stack, release=False)
+    first = stack.up("--skip-preview", "--continue-on-error")
+    configure(world, stack, release=True)
+    release = stack.up("--skip-preview", "--continue-on-error")
+    stable = revisions(stack)
+    refresh = stack.run("refresh", "--preview-only", "--expect-no-changes", "--stack", "failing")
+    again = stack.up("--skip-preview", "--refresh", "--continue-on-error")
+    return Failing(world, first, stable, release, refresh, again, share(world))
+
+
+def share(world: World) -> Result:
+    """First releases that take some seconds each, in one provider process."""
+    stack = world.stack("shared")
+    applications: dict[str, Any] = {}
+    for app in SHARED:
+        applications |= world.app(app, GOOD, replicas=1, env={"SLOW_START_SECONDS": "3"})
+    stack.configure(applications=applications)
+    stack.break_("shared-process")
+    return stack.up()
+
+
+@pytest.fixture(scope="module")
+def failing(meanwhile: Callable[[Any], Failing]) -> Failing:
+    return meanwhile(tell)
 
 
 def check_pods_own_reason(failing: Failing, app: str) -> None:
@@ -111,24 +122,30 @@ def check_stays_scaled_down(failing: Failing, app: str) -> None:
 
 def check_is_refused(failing: Failing, app: str) -> None:
     """Trap 16."""
+    assert 50 in failing.weights(app, failing.release)
     assert f"{failing.canary(app)} has failed before, and no traffic was moved" in failing.said(app, failing.again)
     assert set(failing.weights(app, failing.again)) <= {None}
 
 
 CHECKS = [
-    pytest.param(check_pods_own_reason, "unready", "unready-awaited", id="4-the-pods-own-reason"),
-    pytest.param(check_refresh_is_clean, "quiet", "quiet-sized", id="5-refresh-is-clean"),
-    pytest.param(check_stays_scaled_down, "quiet", "quiet-sized", id="5-up-refresh-does-not-scale-up"),
-    pytest.param(check_is_refused, "quiet", "quiet-forgetful", id="16-a-failed-revision-is-refused"),
+    pytest.param(check_pods_own_reason, "absent", id="4-the-pods-own-reason"),
+    pytest.param(check_refresh_is_clean, "mortal", id="5-refresh-is-clean"),
+    pytest.param(check_stays_scaled_down, "mortal", id="5-up-refresh-does-not-scale-up"),
+    pytest.param(check_is_refused, "mortal", id="16-a-failed-revision-is-refused"),
 ]
 
 
-@pytest.mark.parametrize(("check", "kept", "broken"), CHECKS)
-def test_trap(failing: Failing, check: Any, kept: str, broken: str) -> None:
+@pytest.mark.parametrize(("check", "app"), CHECKS)
+def test_trap(failing: Failing, check: Any, app: str) -> None:
     """It holds, and without its countermeasure it does not."""
-    check(failing, kept)
+    check(failing, app)
     with pytest.raises(AssertionError):
-        check(failing, broken)
+        check(failing, f"{app}-broken")
+
+
+def test_crashes_are_named(failing: Failing) -> None:
+    assert "the new version has no ready pod at 50 %" in failing.said("mortal", failing.release)
+    assert "exit code 1" in failing.said("mortal", failing.release)
 
 
 def test_crash_loop_on_first_release(failing: Failing) -> None:
@@ -142,22 +159,14 @@ def test_crash_loop_on_first_release(failing: Failing) -> None:
 def test_others_are_released_beside_a_failure(failing: Failing) -> None:
     """With --continue-on-error; the stable versions served all the time."""
     assert failing.first.code != 0
-    for app in (*JUDGED, *UNREADY):
+    for app in APPS:
         assert [serving for _, serving in failing.world.history.served(app)] == [failing.stable[app]]
 
 
-def test_rollouts_need_a_process_each(world: World) -> None:
+def test_rollouts_need_a_process_each(failing: Failing) -> None:
     """Trap 9: a provider process serves four calls at a time (test_resume.py has the other side)."""
-    stack = world.stack("shared")
-    apps = tuple(f"shared-{number}" for number in range(5))
-    applications: dict[str, Any] = {}
-    for app in apps:
-        applications |= world.app(app, GOOD, replicas=1, env=SLOW_START)
-    stack.configure(applications=applications)
-    stack.break_("shared-process")
-    result = stack.up()
-    assert result.code == 0, result.output
-    states = {app: world.history.journal(app) for app in apps}
-    ended = min(at for seen in states.values() for at, state in seen if state["phase"] == "succeeded")
+    assert failing.shared.code == 0, failing.shared.output
+    states = [state for app in SHARED for state in failing.world.history.journal(app)]
+    ended = min(at for at, state in states if state["phase"] == "succeeded")
     with pytest.raises(AssertionError):
-        check_side_by_side(world.history, apps, ended)
+        check_side_by_side(failing.world.history, SHARED, ended)

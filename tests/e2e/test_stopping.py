@@ -17,7 +17,7 @@ from tests.e2e.world import GOOD, NEXT, Load, World, diagnostics, revisions, sum
 pytestmark = pytest.mark.lab
 APP = "stopping"
 # What a revert takes here: four changes and looks of a quarter second, settling and draining.
-REVERT_SECONDS = 6
+REVERT_SECONDS = 8
 
 
 @dataclass

@@ -89,9 +89,10 @@ def story(world: World) -> Iterator[Story]:
     told.results["plain"] = plain.up()
     with world.load(APP, streams=True) as told.load:
         told.release("good", NEXT)
-        before = world.versions()
+        before = world.versions(APP)
+        told.seen["objects"] = len(before)
         told.release("nothing", NEXT)
-        told.seen["written"] = {path for path, version in world.versions().items() if before.get(path) != version}
+        told.seen["written"] = set(world.versions(APP).items()) ^ set(before.items())
         told.release("bad", BAD)
         told.seen["rollout"] = resource(told.stack, "dynamic/rollout:Rollout", APP)
         told.seen["apex"] = resource(told.stack, "kubernetes:core/v1:Service", APP)
@@ -157,6 +158,7 @@ def test_no_change_writes_nothing(story: Story) -> None:
     nothing, plain = story.results["nothing"], story.results["plain"]
     assert summary(nothing.output) == {}
     assert story.seen["written"] == set()
+    assert story.seen["objects"] > 10
     ratio = nothing.seconds / plain.seconds
     print(f"no-change up: {nothing.seconds:.1f} s, {ratio:.2f} times as long as without rollouts")
     assert ratio < 5

@@ -68,12 +68,14 @@ class World:
         body = {"spec": {"replicas": replicas}}
         self._inside.submit(self._api.session.patch, path, json=body, headers=headers).result().raise_for_status()
 
-    def versions(self) -> dict[str, str]:
-        """The resourceVersion of every object in the namespace: unchanged means nobody wrote."""
+    def versions(self, app: str) -> dict[str, str]:
+        """The resourceVersion of every object of an application: unchanged means nobody wrote."""
+        own = re.compile(rf"(rollout-)?{app}(-.*)?")
         return {
             f"{path}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
             for path in (*COLLECTIONS.values(), *OTHER_KINDS)
             for item in self.get(path)["items"]
+            if own.fullmatch(item["metadata"]["name"])
         }
 
     def ready(self, deployment: str) -> int:
