@@ -57,6 +57,12 @@ class Application(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("pulumi-rollout:index:Application", name, None, opts)
+        if self.get_provider("kubernetes:core/v1:Service") is not None:
+            # The Rollout's own process cannot use it, and the two must not mean different clusters.
+            raise pulumi.RunError(
+                f"Application {name} is given a Kubernetes provider, which a rollout cannot use: give it "
+                "kubeconfig= and context= instead"
+            )
         self._name, self._namespace, self._port = name, namespace, port
         # It holds credentials, and the Rollout's inputs are kept in the state.
         hidden = pulumi.Output.secret(kubeconfig) if kubeconfig is not None else None

@@ -82,7 +82,12 @@ def applications(config: pulumi.Config) -> dict[str, dict[str, Any]]:
     key = f"{config.name}:applications"
     named = config.get_object("applications") or {}
     if not isinstance(named, dict):
-        raise pulumi.RunError(f"{key} is no mapping of names to applications (README, Configuration)")
+        raise pulumi.RunError(f"{key} is no mapping of names to applications (README, From a stack file alone)")
+    if pulumi.runtime.is_config_secret(key):
+        raise pulumi.RunError(
+            f"{key} holds a secret, which would be shown in plain: put it under "
+            f"{config.name}:secrets.<application>.<name>"
+        )
     secrets = _secrets(config.name)
     if unknown := sorted(secrets.keys() - named.keys()):
         raise pulumi.RunError(f"{config.name}:secrets names {unknown[0]}, which is not one of {key}")
@@ -95,7 +100,7 @@ def applications(config: pulumi.Config) -> dict[str, dict[str, Any]]:
             raise pulumi.RunError("; ".join(f"{path}: {reason}" for path, reason in problems)) from None
         found[name] = settings.arguments(secrets.get(name, {}))
     if not found:
-        raise pulumi.RunError(f"{key} is empty: name at least one application (README, Configuration)")
+        raise pulumi.RunError(f"{key} is empty: name at least one application (README, From a stack file alone)")
     return found
 
 

@@ -78,8 +78,11 @@ class Walk:
             state = decision.state
             if state.phase in FINAL:
                 self._finish(decision)
-            elif self._engine.now() - seen.now <= STALE_SECONDS:
+            elif state.phase is Phase.REVERTING or self._engine.now() - seen.now <= STALE_SECONDS:
+                # The way back never waits for a fresher look: it only takes traffic away.
                 self._perform(decision)
+            else:
+                self._engine.say("the cluster answers too slowly to act on what was seen; looking again")
             self._engine.wait(decision.wait_seconds)
         return state
 
@@ -95,7 +98,7 @@ class Walk:
             return
         moved = (state.phase, state.move) != (before.phase, before.move)
         if moved or decision.actions or seen.now - self._saved_at > SAVE_EVERY_SECONDS:
-            self._journal.save(plan, state, seen.now)
+            self._journal.save(plan, state, seen.now, retry=self._inputs.retry)
             self._saved_at = seen.now
 
     def _perform(self, decision: Decision) -> None:

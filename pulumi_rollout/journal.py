@@ -38,6 +38,7 @@ class Record(Frozen):
     state: State
     plan: Plan
     saved_at: float
+    retry: str = ""
 
 
 class Journal:
@@ -90,9 +91,9 @@ class Journal:
         remembered = last is not None and last.phase is Phase.FAILED and last.judged and last.retry == retry
         return last if remembered else None
 
-    def save(self, plan: Plan, state: State, now: float) -> None:
-        """Remember a walk's state."""
-        self.record = Record(state=state, plan=plan, saved_at=now)
+    def save(self, plan: Plan, state: State, now: float, retry: str = "") -> None:
+        """Remember a walk's state, and the retry token that it was begun under."""
+        self.record = Record(state=state, plan=plan, saved_at=now, retry=retry)
         self._write()
 
     def end(self, plan: Plan, state: State, now: float, *, judged: bool, retry: str) -> None:
@@ -108,7 +109,7 @@ class Journal:
         )
         if self.history[-1:] != [entry]:
             self.history = [*self.history, entry][-HISTORY_LENGTH:]
-        self.save(plan, state, now)
+        self.save(plan, state, now, retry)
 
     def delete(self) -> None:
         """Forget everything, when the application is destroyed."""

@@ -64,10 +64,21 @@ class Observer:
         apex = self._cluster.find(self._inputs.apex_path())
         return apex["spec"].get("selector", {}).get(REVISION_LABEL) if apex else None
 
-    def apex_is_foreign(self) -> bool:
-        """Whether a Service of the application's name is there that no rollout has made."""
+    def foreign(self) -> str | None:
+        """An object of the application's names that no rollout has made: the apex, or the route where
+        there is no apex yet. None if there is none."""
         apex = self._cluster.find(self._inputs.apex_path())
-        return apex is not None and REVISION_LABEL not in (apex["spec"].get("selector") or {})
+        if apex is not None:
+            ours = REVISION_LABEL in (apex["spec"].get("selector") or {})
+            return None if ours else f"Service {self._inputs.namespace}/{self._inputs.app}"
+        try:
+            ROUTERS[self._inputs.route.router].weight(self.route_objects(), self._backends)
+        except NotFound:
+            return None
+        except ValueError:
+            name = self._inputs.route.objects[0]
+            return f"{name['kind']} {self._inputs.namespace}/{name['name']}"
+        return None
 
     def route_objects(self) -> list[Manifest]:
         """The live objects of the route."""
@@ -125,9 +136,9 @@ class Observer:
             return None, str(error)
 
     def _same_endpoints(self, revision: str) -> bool:
-        """Whether the apex's endpoints are exactly the ready ones of the revision's own Service."""
-        apex = self._addresses(self._inputs.app)
-        return bool(apex) and apex == self._addresses(self._inputs.name_of(revision))
+        """Whether the apex's endpoints are exactly the ready ones of the revision's own Service. Both may
+        have none: the way back to a version that is down must come to an end too."""
+        return self._addresses(self._inputs.app) == self._addresses(self._inputs.name_of(revision))
 
     def _addresses(self, service: str) -> set[str]:
         path = f"/apis/discovery.k8s.io/v1/namespaces/{self._inputs.namespace}/endpointslices"

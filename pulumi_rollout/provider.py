@@ -58,9 +58,9 @@ class RolloutProvider(ResourceProvider):
         walks = olds.get("serving_revision") != inputs.revision.hash
         if not problems and walks and _known(news):
             found = _preflight(inputs, plan)
-            if olds:
-                problems = found
-            for reason in [] if olds else dict.fromkeys(reason for _, reason in found):
+            # Before the first release not all that it takes need be there yet; a journal can only be another's.
+            problems = found if olds else [problem for problem in found if problem[0] == "journal"]
+            for reason in [] if olds else dict.fromkeys(reason for name, reason in found if name != "journal"):
                 Engine(inputs.urn).warn(f"{reason}; asked again before any traffic moves")
         return CheckResult(checked, _failures(problems))
 
@@ -157,8 +157,10 @@ def _preflight(inputs: Inputs, plan: Plan) -> list[tuple[str, str]]:
     cluster = _cluster(inputs)
     try:
         left = _journal(inputs, cluster).load().unfinished
-    except (ClusterError, JournalError) as error:
+    except ClusterError as error:
         return [("cluster", str(error))]
+    except JournalError as error:
+        return [("journal", str(error))]
     return preflight(inputs.walking_to(left.state.revision) if left else inputs, plan, cluster, Http())
 
 
@@ -212,11 +214,10 @@ def _release(inputs: Inputs) -> str:
     if left is not None:
         _undo(left, inputs, cluster, journal, engine)
     serving = walk.observer.apex_revision()
-    if walk.observer.apex_is_foreign():
+    if (foreign := walk.observer.foreign()) is not None:
         raise Refused(
-            f"Service {inputs.namespace}/{inputs.app} is there already and was not made by a rollout: a first "
-            "release would take all of its traffic at once, unwatched; release under another name, or delete the "
-            "Service first"
+            f"{foreign} is there already and was not made by a rollout: a first release would take all of its traffic "
+            "at once, unwatched; release under another name, or delete it first"
         )
     if serving == inputs.revision.hash:
         walk.settle()
@@ -247,16 +248,20 @@ def _continues(left: Record, inputs: Inputs, plan: Plan) -> bool:
 
 def _undo(left: Record, inputs: Inputs, cluster: Cluster, journal: Journal, engine: Engine) -> None:
     """Put the old version back before anything else begins."""
-    earlier = inputs.walking_to(left.state.revision)
+    earlier = inputs.walking_to(left.state.revision).model_copy(update={"retry": left.retry})
     engine.say(f"putting {inputs.app} back: the walk to {earlier.name_of(left.state.revision)} was cut off", keep=True)
     reason = f"cut off, and put back on the way to {inputs.name_of(inputs.revision.hash)}"
     state = later(left.state, engine.now() - left.saved_at)
     if state.phase is Phase.FAILED:  # its way back was not seen to be complete
-        again = {"phase": Phase.REVERTING, "move": 0, "move_at": engine.now(), "confirmed": True}
+        cause = (state.reason or reason).split("; not confirmed: ")[0]
+        again = {"phase": Phase.REVERTING, "move": 0, "move_at": engine.now(), "confirmed": True, "reason": cause}
         state = state.model_copy(update=again)
     final = Walk(earlier, cluster, journal, engine).run(left.plan, state, stop=reason)
     if not final.confirmed:
-        raise RolloutFailed(str(final.reason))
+        raise RolloutFailed(
+            f"{final.reason}; to give that walk up, put the route right by hand and delete ConfigMap "
+            f"{inputs.namespace}/{journal.name}"
+        )
 
 
 def _outcome(final: State, inputs: Inputs) -> str:

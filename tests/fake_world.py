@@ -117,7 +117,7 @@ class MemoryCluster:
 class World:
     """What the walk sees and changes; stands in for Observer and Performer.
 
-    + bad_ratio: of the canary's requests; rate: requests a second, of both versions
+    + bad_ratio, stable_bad_ratio: of each version's requests; rate: requests a second, of both versions
     + silent_until: until then no call is answered; refuses: actions that are answered with an error
     """
 
@@ -127,12 +127,12 @@ class World:
         self.weight: int | None = None
         self.apex: str | None = None if first_release else "v1"
         self.pinned = False
-        self.bad_ratio, self.rate = 0.0, 200.0
+        self.bad_ratio, self.stable_bad_ratio, self.rate = 0.0, 0.0, 200.0
         self.silent_until = 0.0
         self.refuses: dict[type, ClusterError] = {}
         self.done: list[Action] = []
         self.before_action: Callable[[Action, State], None] = lambda action, state: None
-        self._counted: dict[str, float] = {"canary": 0.0, "bad": 0.0, "stable": 0.0}
+        self._counted: dict[str, float] = {"canary": 0.0, "bad": 0.0, "stable": 0.0, "stable_bad": 0.0}
         self._counted_at = engine.now()
 
     def original(self) -> str:
@@ -196,14 +196,14 @@ class World:
         share = 1.0 if self.apex == "v2" else (self.weight or 0) / 100
         self._counted["canary"] += passed * self.rate * share * (1 - self.bad_ratio)
         self._counted["bad"] += passed * self.rate * share * self.bad_ratio
-        self._counted["stable"] += passed * self.rate * (1 - share)
+        self._counted["stable"] += passed * self.rate * (1 - share) * (1 - self.stable_bad_ratio)
+        self._counted["stable_bad"] += passed * self.rate * (1 - share) * self.stable_bad_ratio
 
     def _reading(self) -> Reading:
         now, counted = self.engine.now(), {name: float(int(value)) for name, value in self._counted.items()}
         canary = {"200": (counted["canary"], False), "503": (counted["bad"], True)}
-        return Reading(
-            canary=Sample(series=canary, at=now), stable=Sample(series={"200": (counted["stable"], False)}, at=now)
-        )
+        stable = {"apex 200": (counted["stable"], False), "apex 503": (counted["stable_bad"], True)}
+        return Reading(canary=Sample(series=canary, at=now), stable=Sample(series=stable, at=now))
 
 
 def walk(world: World) -> Walk:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from pulumi_rollout.core.state import Action, Phase, PointApex, Resize, SetWeight, State, Unpin
-from pulumi_rollout.driver import PATIENCE_SECONDS, PATIENCE_WHEN_STOPPED_SECONDS, SAVE_EVERY_SECONDS, Walk
+from pulumi_rollout.core.state import Action, Phase, PointApex, Resize, Seen, SetWeight, State, Unpin
+from pulumi_rollout.driver import (
+    PATIENCE_SECONDS,
+    PATIENCE_WHEN_STOPPED_SECONDS,
+    SAVE_EVERY_SECONDS,
+    STALE_SECONDS,
+    Walk,
+)
 from pulumi_rollout.errors import ClusterError, JournalError
 from tests.fake_world import (
     PLAN,
@@ -36,6 +43,27 @@ def test_a_good_version_is_promoted(world: World) -> None:
     assert weights(world) == [0, 10, 50, 100, 0]
     [entry] = loaded(world).history
     assert (entry.revision, entry.stable, entry.phase) == ("v2", "v1", Phase.SUCCEEDED)
+
+
+def test_a_slow_cluster_does_not_keep_a_bad_version(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look is old when it is answered; the way back acts on it all the same."""
+
+    def slowly(look: Any, *arguments: Any) -> Seen:
+        seen: Seen = look(*arguments)
+        if world.weight:
+            world.engine.clock += STALE_SECONDS + 1
+        return seen
+
+    world.bad_ratio = 0.3
+    monkeypatch.setattr(world, "look", partial(slowly, world.look))
+    final = begin(world)
+    assert (final.phase, final.confirmed, world.end) == (Phase.FAILED, True, REVERTED)
+
+
+def test_an_outage_of_both_is_not_held_against_the_new_version(world: World) -> None:
+    world.bad_ratio = world.stable_bad_ratio = 0.3
+    final = begin(world)
+    assert (final.phase, final.judged, world.end) == (Phase.FAILED, False, REVERTED)
 
 
 def test_a_bad_version_is_put_back(world: World) -> None:

@@ -200,7 +200,8 @@ ENDPOINTS = {
     "the same": ([ready("10.0.0.1"), ready("10.0.0.2")], [ready("10.0.0.2"), ready("10.0.0.1")], True),
     "one still missing": ([ready("10.0.0.1")], [ready("10.0.0.1"), ready("10.0.0.2")], False),
     "one too many": ([ready("10.0.0.1"), ready("10.0.0.9")], [ready("10.0.0.1")], False),
-    "none at all": ([], [], False),
+    "none at all, as of a version that is down": ([], [], True),
+    "the revision's are gone": ([ready("10.0.0.1")], [], False),
     "one that is not ready": ([ready("10.0.0.1"), ready("10.0.0.2", False)], [ready("10.0.0.1")], True),
     "readiness not said means ready": ([ready("10.0.0.1", None)], [ready("10.0.0.1")], True),
 }

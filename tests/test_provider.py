@@ -62,6 +62,14 @@ def test_a_service_that_no_rollout_made_is_not_taken_over(app: FakeApp, api: Fak
     assert (api.objects[f"{SERVICES}/shop"], traffic_writes(api)) == (before, 0)
 
 
+def test_a_route_that_no_rollout_made_is_not_taken_over(app: FakeApp, api: FakeApi) -> None:
+    del api.objects[f"{SERVICES}/shop"]
+    api.objects[ROUTE]["spec"]["rules"] = [{"backendRefs": [{"name": "legacy", "port": 80}]}]
+    with pytest.raises(Refused, match=r"HTTPRoute prod/shop is there already and was not made by a rollout"):
+        PROVIDER.create(app.inputs("v1"))
+    assert traffic_writes(api) == 0
+
+
 def test_read_tells_what_serves(app: FakeApp, api: FakeApi) -> None:
     state = state_of(app, "v2")
     assert PROVIDER.read("prod/shop", state).outs == {**state, "serving_revision": "v1"}
@@ -151,7 +159,7 @@ def test_a_newer_journal_is_said_at_preview(app: FakeApp, api: FakeApi) -> None:
     olds = state_of(app, "v1")
     api.put(CONFIGMAP, {"data": {"state": '{"state": {"format": 99}}'}})
     [(path, reason)] = failures(olds, app.inputs("v2"))
-    assert (path, "written by a newer version" in reason) == ("cluster", True)
+    assert (path, "written by a newer version" in reason) == ("journal", True)
 
 
 @pytest.mark.parametrize("trouble", ["journal", "cluster"])

@@ -42,6 +42,23 @@ def test_a_third_revision_first_puts_the_second_back(app: FakeApp, api: FakeApi,
     assert weights(api, "shop-v3")[-6:] == [0, 20, 50, 100, 0, None]
 
 
+def test_a_new_token_is_not_used_up_by_the_way_back(app: FakeApp, api: FakeApi, fake_engine: FakeEngine) -> None:
+    """The walk that is put back first was begun under the old one."""
+
+    def no_pods(server: FakeApi, path: str) -> None:
+        if at_20(app):
+            app.broken.add("v2")
+            app.react()
+
+    api.reactions.append(no_pods)
+    cut(app, fake_engine, lambda app: app.backends.get("shop-v2") == 0 and "v2" in app.broken)
+    api.reactions.remove(no_pods)
+    app.broken.clear()
+    app.react()
+    PROVIDER.update("prod/shop", {}, app.inputs("v2", retry="again"))
+    assert app.serving == "v2"
+
+
 def test_another_policy_begins_anew(app: FakeApp, api: FakeApi, fake_engine: FakeEngine) -> None:
     cut(app, fake_engine, at_20)
     policy = {"canary": {**app.inputs("v2")["policy"]["canary"], "weights": [5]}}

@@ -212,7 +212,7 @@ def _lingers(provider: Any) -> None:
 
 
 # name -> (module, what to do to it once it is imported)
-PROGRAM: dict[str, tuple[str, Callable[[Any, Concerns], None]]] = {
+PROGRAM: dict[str, tuple[str, Callable[..., None]]] = {
     "ignore-changes": ("components.application", _ignore_changes),
     "patch-force": ("components.application", _patch_force),
     "own-selector": ("components.application", _own_selector),
@@ -282,7 +282,7 @@ def _break(name: str, apps: frozenset[str]) -> None:
 
     if name in PROGRAM:
         module, declared = PROGRAM[name]
-        sys.meta_path.insert(0, _After(module, functools.partial(declared, concerns=concerns)))
+        sys.meta_path.insert(0, _After(module, lambda imported: declared(imported, concerns)))
     elif name in PROVIDER:
         module, change = PROVIDER[name]
         deferred = _After("pulumi_rollout.provider", functools.partial(_once_known, module, change, concerns))

@@ -102,6 +102,12 @@ def judge(plan: Plan, gate: Gate, evidence: Evidence) -> Judgement:
     )
 
 
+def shared(plan: Plan, gate: Gate, evidence: Evidence) -> bool:
+    """Whether stable fails the same test, so that a failure says nothing about the new version."""
+    stable = evidence.stable
+    return log_e_fail(stable.total, stable.bad, gate.max_bad_ratio) >= log(1 / plan.gate_alpha)
+
+
 def explain(plan: Plan, gate: Gate, evidence: Evidence, held: str, now: float) -> str:
     """The numbers behind a failing gate, in the verdict's fixed form. `held`: "42 s at 20 %"."""
     canary, stable = evidence.canary, evidence.stable

@@ -8,7 +8,7 @@ Not here: how an action is performed, how a strategy becomes steps, what a gate'
 
 from __future__ import annotations
 
-from pulumi_rollout.core.gates import Verdict, begin_step, explain, fold, judge
+from pulumi_rollout.core.gates import Verdict, begin_step, explain, fold, judge, shared
 from pulumi_rollout.core.moves import (
     Apex,
     Capacity,
@@ -101,7 +101,7 @@ def _breach(plan: Plan, state: State, seen: Seen) -> tuple[str, bool] | None:
         evidence = state.evidence[gate.id]
         if judge(plan, gate, evidence).verdict is Verdict.FAIL:
             held = f"{seen.now - state.move_at:.0f} s at {state.weight_percent} %"
-            return explain(plan, gate, evidence, held, seen.now), True
+            return explain(plan, gate, evidence, held, seen.now), not shared(plan, gate, evidence)
     move = current(plan, state)
     serving = state.weight_percent > 0 or seen.apex_revision == state.revision
     if serving and state.stable is not None and seen.canary_ready == 0:

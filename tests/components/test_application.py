@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pulumi
+import pulumi_kubernetes as kubernetes
 import pytest
 
 from components import Application, Autoscaling, Canary, GatewayRoute
@@ -41,6 +42,19 @@ ROUTING = GatewayRoute(hosts=["cart.example.com"], gateway="public")
 def named(declared: Declared) -> str:
     """The declared revision's hash."""
     return str(declared.of(ROLLOUT).inputs["revision"]["hash"])
+
+
+@pytest.mark.parametrize("option", ["provider", "providers"])
+def test_a_kubernetes_provider_is_refused(option: str) -> None:
+    """A rollout's own process cannot use it, and the two must not mean different clusters."""
+
+    def program() -> Any:
+        given = kubernetes.Provider("prod", context="prod")
+        opts = pulumi.ResourceOptions(**{option: given if option == "provider" else [given]})
+        return shop(opts=opts)()
+
+    with pytest.raises(pulumi.RunError, match=r"give it kubeconfig= and context= instead"):
+        declare(program)
 
 
 def test_the_declared_objects() -> None:

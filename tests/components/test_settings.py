@@ -77,6 +77,13 @@ def test_camel_case_becomes_the_applications_arguments() -> None:
     assert arguments["routing"].request_timeout == "60s"
 
 
+def test_a_secret_among_the_settings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulumi hands it out in plain, and nobody would mark it again."""
+    monkeypatch.setattr(pulumi.runtime, "is_config_secret", lambda key: key == "rollouts:applications")
+    with pytest.raises(pulumi.RunError, match="rollouts:applications holds a secret"):
+        read(config())
+
+
 def test_secrets_are_each_applications_own() -> None:
     settings = config(secrets={"shop": {"TOKEN": "hidden-token"}})
     assert read(settings)["shop"]["secrets"] == {"TOKEN": Secret("hidden-token")}
@@ -88,10 +95,13 @@ SECRETS = (
     "`pulumi config set --secret --path 'rollouts:secrets.<application>.<KEY>'`"
 )
 REFUSED: dict[str, tuple[dict[str, str], str]] = {
-    "no applications": ({}, "rollouts:applications is empty: name at least one application (README, Configuration)"),
+    "no applications": (
+        {},
+        "rollouts:applications is empty: name at least one application (README, From a stack file alone)",
+    ),
     "a list of applications": (
         config(applications=[SHOP]),
-        "rollouts:applications is no mapping of names to applications (README, Configuration)",
+        "rollouts:applications is no mapping of names to applications (README, From a stack file alone)",
     ),
     "an unknown key": (
         config({**SHOP, "imagee": "x:1"}),

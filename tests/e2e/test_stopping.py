@@ -53,6 +53,10 @@ class Stopping:
         assert {record.version for record in self.load.records(settled)} == {GOOD}
         assert self.load.failed(since) == []
 
+    def seconds_to_zero(self, since: float) -> float:
+        """How long the proxy was still told to send requests to the new version."""
+        return next(at for at, weight in self.world.history.weights(APP, since) if not weight) - since
+
     def is_canary(self, deployment: str) -> bool:
         return deployment.startswith(f"{APP}-") and not deployment.endswith(self.stable)
 
@@ -74,12 +78,15 @@ def check_interrupt(stopping: Stopping, running: Running) -> Result:
     since = time.time()
     running.interrupt()
     stopping.assert_back(since)
-    return running.wait()
+    result = running.wait()
+    print(
+        f"Ctrl-C: weight 0 after {stopping.seconds_to_zero(since):.1f} s, `up` over after {result.ended - since:.1f} s"
+    )
+    return result
 
 
 def test_ctrl_c_reverts(stopping: Stopping) -> None:
     result = check_interrupt(stopping, stopping.at_half())
-    print(f"Ctrl-C: over after {result.ended - result.began:.1f} s of `up`")
     assert result.code != 0
     said = f"the update was cancelled; all traffic is back on {APP}-{stopping.stable}"
     assert said in diagnostics(result.output)
@@ -93,8 +100,9 @@ def test_ctrl_c_twice_reverts(stopping: Stopping) -> None:
     time.sleep(0.05)
     running.interrupt()
     result = running.wait()
-    print(f"Ctrl-C twice: the CLI went {result.ended - since:.1f} s later")
     stopping.assert_back(since)
+    zero = stopping.seconds_to_zero(since)
+    print(f"Ctrl-C twice: weight 0 after {zero:.1f} s, the CLI gone after {result.ended - since:.1f} s")
     assert revisions(stopping.stack)[APP] == stopping.stable
 
 
@@ -103,6 +111,7 @@ def test_killed_cli_reverts(stopping: Stopping) -> None:
     since = time.time()
     running.kill()
     stopping.assert_back(since)
+    print(f"CLI killed: weight 0 after {stopping.seconds_to_zero(since):.1f} s")
     states = stopping.world.history.journal(APP, since)
     until("the journal's end", lambda: stopping.world.history.journal(APP, since)[-1][1]["phase"] == "failed", 5)
     assert states[0][1]["reason"] == "the Pulumi CLI is gone"

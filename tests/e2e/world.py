@@ -69,13 +69,13 @@ class World:
         self._inside.submit(self._api.session.patch, path, json=body, headers=headers).result().raise_for_status()
 
     def versions(self, app: str) -> dict[str, str]:
-        """The resourceVersion of every object of an application: unchanged means nobody wrote."""
+        """The resourceVersion of every object of an application that is to stay: unchanged means nobody wrote."""
         own = re.compile(rf"(rollout-)?{app}(-.*)?")
         return {
             f"{path}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
             for path in (*COLLECTIONS.values(), *OTHER_KINDS)
             for item in self.get(path)["items"]
-            if own.fullmatch(item["metadata"]["name"])
+            if own.fullmatch(item["metadata"]["name"]) and "deletionTimestamp" not in item["metadata"]
         }
 
     def ready(self, deployment: str) -> int:
