@@ -7,9 +7,9 @@ LAB ?= default
 setup: .venv/ready tools
 
 .venv/ready: requirements.txt
-	python3 -m venv .venv
+	@python3 -m venv .venv
 	@echo "installing $$(grep -c == requirements.txt) Python packages into .venv"
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
 	@touch $@
 
 tools:

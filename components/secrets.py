@@ -23,7 +23,8 @@ class Secret:
         return "Secret(***)"
 
     def fingerprint(self, salt: str) -> str:
-        """Changes with the value, and tells nothing about it without the salt."""
+        """Changes with the value. Who knows the salt can test guesses, so a weak secret wants one of its own
+        (`rolloutSalt`)."""
         return hmac.new(salt.encode(), self.value.encode(), hashlib.sha256).hexdigest()
 
 
