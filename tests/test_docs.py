@@ -1,15 +1,55 @@
-"""What the docs claim of the tree: each trap has its tests, and each link leads somewhere."""
+"""What the docs claim of the tree: examples run, each trap has its tests, each link leads somewhere."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+import pulumi
 import pytest
+import yaml
+
+from components import Application
+from components.settings import applications
+from pulumi_rollout.core.strategies import compile_policy
+from pulumi_rollout.metrics import PROXIES
+from tests.components.declared import ROLLOUT, declare
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 TRAPS = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "traps.md").read_text(), re.MULTILINE)
+
+
+def _example(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def _from_program() -> Any:
+    declared = declare(lambda: exec(_example("python"), {}))
+    return declared.of(ROLLOUT).inputs["policy"]
+
+
+def _from_configuration() -> Any:
+    config = yaml.safe_load(_example("yaml"))["config"]
+
+    def program() -> None:
+        for name, arguments in applications(pulumi.Config()).items():
+            Application(name, **arguments)
+
+    declared = declare(program, config={key: json.dumps(value) for key, value in config.items()})
+    return declared.of(ROLLOUT).inputs["policy"]
+
+
+@pytest.mark.parametrize("read", [_from_program, _from_configuration])
+def test_the_readmes_examples_run_and_pass_the_check(read: Any) -> None:
+    plan = compile_policy(read(), PROXIES)
+    assert [step.weight_percent for step in plan.steps] == [10, 20, 30, 40, 50]
+    assert {step.interval_seconds for step in plan.steps} == {30}
+    assert plan.sources["prometheus-1"].address == "https://prometheus.example.com"
 
 
 def _named(trap: str) -> tuple[set[str], set[str]]:
