@@ -31,6 +31,19 @@ def test_a_way_back_that_was_not_confirmed_is_a_change(app: FakeApp, api: FakeAp
         PROVIDER.update("prod/shop", olds, app.inputs("v2"))
 
 
+def cut_on_the_way_back(app: FakeApp, api: FakeApi, engine: FakeEngine) -> None:
+    """v2 loses its pods at 20 %, and the walk back is killed."""
+
+    def no_pods(server: FakeApi, path: str) -> None:
+        if at_20(app):
+            app.broken.add("v2")
+            app.react()
+
+    api.reactions.append(no_pods)
+    cut(app, engine, lambda app: app.backends.get("shop-v2") == 0 and "v2" in app.broken)
+    api.reactions.remove(no_pods)
+
+
 def test_a_third_revision_first_puts_the_second_back(app: FakeApp, api: FakeApi, fake_engine: FakeEngine) -> None:
     olds = state_of(app, "v1")
     cut(app, fake_engine, at_20)
@@ -44,15 +57,7 @@ def test_a_third_revision_first_puts_the_second_back(app: FakeApp, api: FakeApi,
 
 def test_a_new_token_is_not_used_up_by_the_way_back(app: FakeApp, api: FakeApi, fake_engine: FakeEngine) -> None:
     """The walk that is put back first was begun under the old one."""
-
-    def no_pods(server: FakeApi, path: str) -> None:
-        if at_20(app):
-            app.broken.add("v2")
-            app.react()
-
-    api.reactions.append(no_pods)
-    cut(app, fake_engine, lambda app: app.backends.get("shop-v2") == 0 and "v2" in app.broken)
-    api.reactions.remove(no_pods)
+    cut_on_the_way_back(app, api, fake_engine)
     app.broken.clear()
     app.react()
     PROVIDER.update("prod/shop", {}, app.inputs("v2", retry="again"))
@@ -67,13 +72,7 @@ def test_another_policy_begins_anew(app: FakeApp, api: FakeApi, fake_engine: Fak
 
 
 def test_a_way_back_that_was_cut_off_keeps_its_verdict(app: FakeApp, api: FakeApi, fake_engine: FakeEngine) -> None:
-    def no_pods(server: FakeApi, path: str) -> None:
-        if at_20(app):
-            app.broken.add("v2")
-            app.react()
-
-    api.reactions.append(no_pods)
-    cut(app, fake_engine, lambda app: app.backends.get("shop-v2") == 0 and "v2" in app.broken)
+    cut_on_the_way_back(app, api, fake_engine)
     with pytest.raises(Refused, match="the new version has no ready pod at 20 %"):
         PROVIDER.update("prod/shop", {}, app.inputs("v2"))
     assert (app.serving, app.backends, app.replicas("v2")) == ("v1", {"shop": None}, 0)
