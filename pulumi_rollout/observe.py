@@ -185,6 +185,9 @@ def pod_reason(pod: Manifest) -> str | None:
             ended = f" (last exit code {last['exitCode']})" if last else ""
             message = f": {waiting['message']}" if waiting.get("message") else ""
             return f"pod {name}: {waiting['reason']}{message}{ended}"
+        if last and not waiting and not container.get("ready"):
+            # Between two crashes of a loop.
+            return f"pod {name}: restarted {container.get('restartCount', 1)} x (last exit code {last['exitCode']})"
     for condition in status.get("conditions", []):
         if condition["status"] == "False" and condition.get("message"):
             return f"pod {name}: {condition.get('reason', condition['type'])}: {condition['message']}"

@@ -34,6 +34,15 @@ POD_REASONS = {
         {"containerStatuses": [{"state": {"terminated": {"reason": "Error", "exitCode": 3}}}]},
         "pod p: Error (last exit code 3)",
     ),
+    "a crash loop, between two crashes": (
+        {
+            "containerStatuses": [
+                {"state": {"running": {}}, "restartCount": 2, "lastState": {"terminated": {"exitCode": 1}}},
+            ],
+            "conditions": [UNREADY],
+        },
+        "pod p: restarted 2 x (last exit code 1)",
+    ),
     "a crash of an init container": (
         {
             "initContainerStatuses": [waiting("CrashLoopBackOff", last=1)],

@@ -68,7 +68,7 @@ def release_and_kill(world: World, stack: Stack) -> float:
         cut = all(30 in [weight for _, weight in history.weights(app, running.began)] for app in CUT)
         return cut and all(_ended(history.journal(app, running.began)) for app in WON)
 
-    until("all at 30 % or at their end", there, 60)
+    until("all at 30 % or at their end", there, 180)
     running.kill()
     stack.kill_providers()
     killed_at = time.time()

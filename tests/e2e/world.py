@@ -136,7 +136,7 @@ class Load:
         return [record for record in load.read(self.out) if record.stream is not None]
 
 
-def until(what: str, condition: Callable[[], Any], seconds: float = 30) -> Any:
+def until(what: str, condition: Callable[[], Any], seconds: float = 90) -> Any:
     """Wait for a condition and return what it came to."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
