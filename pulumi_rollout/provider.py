@@ -60,7 +60,7 @@ class RolloutProvider(ResourceProvider):
             found = _preflight(inputs, plan)
             # Before the first release not all that it takes need be there yet; a journal can only be another's.
             problems = found if olds else [problem for problem in found if problem[0] == "journal"]
-            for reason in [] if olds else dict.fromkeys(reason for name, reason in found if name != "journal"):
+            for reason in dict.fromkeys(problem[1] for problem in found if problem not in problems):
                 Engine(inputs.urn).warn(f"{reason}; asked again before any traffic moves")
         return CheckResult(checked, _failures(problems))
 
@@ -214,7 +214,7 @@ def _release(inputs: Inputs) -> str:
     if left is not None:
         _undo(left, inputs, cluster, journal, engine)
     serving = walk.observer.apex_revision()
-    if (foreign := walk.observer.foreign()) is not None:
+    if serving is None and (foreign := walk.observer.foreign()) is not None:
         raise Refused(
             f"{foreign} is there already and was not made by a rollout: a first release would take all of its traffic "
             "at once, unwatched; release under another name, or delete it first"
