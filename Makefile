@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 LAB ?= default
 
-.PHONY: setup tools check test demo docs lab-up lab-down lab-status clean
+.PHONY: setup tools check test kills demo docs lab-up lab-down lab-status clean
 
 setup: .venv/ready tools
 
@@ -10,6 +10,7 @@ setup: .venv/ready tools
 	@python3 -m venv .venv
 	@echo "installing $$(grep -c == requirements.txt) Python packages into .venv"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation --editable .
 	@touch $@
 
 tools:
@@ -26,6 +27,10 @@ check: .venv/ready
 # All of it: tests with traffic run one after another.
 test: setup check
 	$(PYTHON) -m pytest -q -m lab
+
+# SIGKILL after each single write of the journal, where `make test` takes a sample of them.
+kills: setup
+	ROLLOUT_KILLS=all $(PYTHON) -m pytest -q -s -m lab tests/e2e/test_kills.py --timeout 5400
 
 # BREAK=revert takes the revert away, to show that the demo notices.
 demo: setup

@@ -33,6 +33,16 @@ def canary(
     settle: str | None = None,
     drain: str | None = None,
     deadline: str | None = None,
+    confirm_at: list[int] | None = None,
+    on_wait: str | None = None,
+    wait: str | None = None,
+    on_failure: str | None = None,
+    on_interrupted: str | None = None,
+    on_locked: str | None = None,
+    forbidden_commands: list[str] | None = None,
+    guard: bool | None = None,
+    guard_image: str | None = None,
+    time_limit: str | None = None,
 ) -> Policy:
     """Stepwise weights, judged at every step; then the new version takes all traffic.
 
@@ -47,6 +57,18 @@ def canary(
     + preparing: for pods to become ready (10m); propagation: for the proxy to take a change (60s)
     + settle: after each change (2s); drain: before the old version may go (15s)
     + deadline: for the whole rollout (1h)
+    + confirm_at: weights at which somebody has to say `rollout promote` before it goes on; 0 is before
+      the first request
+    + on_wait: "wait" (a paused rollout waits for people without end) or "hold" (after `wait`, 0s, the
+      update ends with an error, the weight stays, and the next update goes on)
+    + on_failure: "revert" or "freeze" (a failed gate or deadline holds the weight for people to decide)
+    + on_interrupted: a rollout that was cut off is taken up where it stood ("resume") or put back and
+      begun anew ("restart")
+    + on_locked: while somebody else releases the application, "refuse" or "wait"
+    + forbidden_commands: what operators may not ask of it, as in ["promote-full", "set-weight"]
+    + guard: a Job in the cluster puts the traffic back when this process is gone (True)
+    + guard_image: another image for it, with a shell and kubectl, as in a registry of your own
+    + time_limit: how long this process may run, as a CI job may; it puts the old version back in time
     """
     return {"canary": _given(**locals())}
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from pulumi_rollout.core.commands import obey
 from pulumi_rollout.core.machine import decide
-from pulumi_rollout.core.moves import Apex, Capacity, Move, Weight, current
-from pulumi_rollout.core.plan import Limits, Plan, Step, schema
+from pulumi_rollout.core.moves import Apex, Capacity, Move, Weight, begin_of, current, dwell_of, step_number
+from pulumi_rollout.core.plan import Limits, Plan, Step, Verb, schema
 from pulumi_rollout.core.state import (
     FINAL,
     TRANSITIONS,
     Action,
+    Command,
     Phase,
     Pin,
     PointApex,
@@ -47,7 +49,8 @@ INTRODUCTION = """\
 
 A walk is in one phase, and within it at one move. A move has actions, which are asked for until they are seen to be
 done, and a condition; when that holds, and has held for the settling time, the next move begins. `decide()` in
-`pulumi_rollout/core/machine.py` is all of it.
+`pulumi_rollout/core/machine.py` is all of it, with the conditions in `conditions.py` and people's commands in
+`commands.py` beside it.
 """
 
 TURNING_BACK = """\
@@ -62,6 +65,20 @@ From every phase but the last two, at the look at which it is seen:
 Traffic that the new version must not have is taken from it during every move, whoever gave it: an edit by hand and a
 write that arrives late are undone the same way. A way back whose end cannot be seen ends too, unconfirmed, and leaves
 the new version's pods running.
+
+Under `on_failure: freeze`, a gate that fails and a deadline that passes while steps are walked pause the walk at its
+weight instead, for people to decide; a stop and pods that are gone still turn it back, as does all of it in promotion.
+"""
+
+PAUSES = """\
+## Pauses
+
+A paused walk keeps its move and its weight. Its gates go on judging, and a breach turns it back; deadlines stand still.
+It is **awaiting** when the plan asks somebody, **frozen** after a failure, **held** when no process runs it until the
+next `pulumi up`. Only people end a pause; while it is frozen its weight can only be lowered, and whoever goes on has it
+judged anew, with new deadlines.
+
+What people ask, where it is obeyed in the walk above, and what they are told; elsewhere it is refused with the reason.
 """
 
 
@@ -79,6 +96,8 @@ def states() -> str:
         "## Back\n\nThe actions of `Home` are those that are needed.\n",
         _table(back),
         TURNING_BACK,
+        PAUSES,
+        _orders(),
         "## A first release\n\nThere is no traffic to move, so it only waits for its pods.\n",
         _table(first),
     ]
@@ -87,7 +106,7 @@ def states() -> str:
 
 def walked(stable: str | None, turn_at: Move | None) -> list[Row]:
     """Every move of a walk in which all that is asked for happens at once. It is stopped at `turn_at`."""
-    state = State(revision=CANARY, stable=stable, started_at=0, phase_at=0, move_at=0)
+    state = State(walk=f"{CANARY}-0", revision=CANARY, stable=stable, started_at=0, phase_at=0, move_at=0)
     seen = Seen(now=0, stable_replicas=REPLICAS, apex_revision=stable, apex_ready=True)
     rows: list[Row] = []
     while state.phase not in FINAL:
@@ -117,6 +136,26 @@ def _after(seen: Seen, actions: tuple[Action, ...]) -> Seen:
             case PointApex(revision=revision):
                 changes["apex_revision"] = revision
     return seen.model_copy(update=changes)
+
+
+def _orders() -> str:
+    """What each command does in each phase, as the machine answers it."""
+    at_first = State(walk="w", revision=CANARY, stable=STABLE, started_at=0, phase_at=0, move_at=0)
+    promoting, dwell = begin_of(len(ONE_STEP.steps)), dwell_of(0)
+    under_way = {Phase.PREPARING: 0, Phase.SHIFTING: dwell, Phase.PAUSED: dwell, Phase.PROMOTING: promoting}
+    lines = ["| command | obeyed while | answer |", "|---|---|---|"]
+    for verb in get_args(Verb):
+        told: dict[str, list[str]] = {}
+        for phase, move in under_way.items():
+            state = at_first.model_copy(update={"phase": phase, "move": move, "weight_percent": 20})
+            step = step_number(ONE_STEP, state)
+            command = Command(id=1, verb=verb, walk="w", step=step, weight_percent=35, by="ada@laptop", at=0)
+            answer = obey(ONE_STEP, state, [command], 0).answers[-1]
+            if answer.accepted:
+                told.setdefault(answer.text, []).append(phase)
+        for text, phases in told.items():
+            lines.append(f"| `{verb}` | {', '.join(phases)} | {text} |")
+    return "\n".join([*lines, ""])
 
 
 def plan_schema() -> str:

@@ -61,6 +61,10 @@ class Running:
         """One Ctrl-C. The CLI itself is signalled: nsenter execs it, so it has the process' id."""
         self.process.send_signal(signal.SIGINT)
 
+    def terminate(self) -> None:
+        """One SIGTERM, as CI systems and `kill` send it."""
+        self.process.terminate()
+
     def kill(self) -> None:
         """SIGKILL for the CLI alone: the provider processes stay."""
         self.process.kill()

@@ -25,6 +25,7 @@ from lab.crew import Crew, LabFailed, run, until
 from lab.objects import SERVER, Api, connect, documents, true
 
 HERE = Path(__file__).resolve().parent
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 NODE_ADDRESS = "10.44.0.1"
 KUBERNETES_CLUSTER_IP = "10.96.0.1"
 PARTS = ("kubelet", "forwarder", "prometheus", "gateway")
@@ -47,6 +48,13 @@ def network() -> None:
     run("ip", "link", "set", "lo", "up")
     for block in ("10.44.0.0/16", "10.96.0.0/16"):
         run("ip", "address", "add", block, "dev", "lo")
+
+
+def run_folder() -> None:
+    """An empty /var/run for the lab's programs, in which the kubelet can mount a service account where all
+    clients look for it. The mount is the lab's own: nothing is written to the machine's."""
+    run("mount", "-t", "tmpfs", "tmpfs", os.path.realpath("/var/run"))
+    SERVICE_ACCOUNT.mkdir(parents=True)
 
 
 def credentials(directory: Path) -> None:
@@ -95,8 +103,8 @@ def start_control_plane(crew: Crew, api: Api) -> None:
         *("--service-account-signing-key-file", home / "key.pem"),
         *("--token-auth-file", home / "tokens.csv", "--authorization-mode", "RBAC"),
         *("--service-cluster-ip-range", "10.96.0.0/16", "--secure-port", "6443"),
-        *("--advertise-address", NODE_ADDRESS, "--disable-admission-plugins", "ServiceAccount"),
-        *("--profiling=false", "--event-ttl", "30m", "--delete-collection-workers", "4"),
+        *("--advertise-address", NODE_ADDRESS, "--profiling=false"),
+        *("--event-ttl", "30m", "--delete-collection-workers", "4"),
     )
     until(crew, "etcd", lambda: _answers("http://127.0.0.1:2379/health"))
     until(crew, "kube-apiserver", lambda: api.ok("/readyz"))
@@ -161,6 +169,7 @@ def start_prometheus(crew: Crew, scrape_seconds: float) -> None:
 
 def bring_up(crew: Crew, parts: set[str], scrape_seconds: float) -> None:
     network()
+    run_folder()
     credentials(crew.directory)
     kubeconfig = crew.directory / "kubeconfig"
     api = connect(kubeconfig)
@@ -181,7 +190,7 @@ def start_parts(crew: Crew, kubeconfig: Path, parts: set[str], scrape_seconds: f
         crew.start(
             *("kubelet", sys.executable, "-m", "lab.kubelet", "--kubeconfig", kubeconfig),
             *("--images", HERE / "images.toml", "--directory", crew.directory / "pods"),
-            *("--node", "lab", "--address", NODE_ADDRESS),
+            *("--node", "lab", "--address", NODE_ADDRESS, "--api-address", KUBERNETES_CLUSTER_IP),
         )
     if "forwarder" in parts:
         crew.start("forwarder", sys.executable, "-m", "lab.forwarder", "--kubeconfig", kubeconfig)

@@ -51,6 +51,12 @@ TOOLS = (
         },
         flags=("-ldflags", f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}"),
     ),
+    # A module of its own: it brings much that the control plane does not need, and the two are built apart.
+    Tool(
+        "kubectl",
+        {"kubectl": "k8s.io/kubernetes/cmd/kubectl"},
+        flags=("-ldflags", f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}"),
+    ),
     Tool(
         "contour",
         {"contour": "github.com/projectcontour/contour/cmd/contour"},

@@ -1,16 +1,20 @@
 """The Kubernetes API: the only place that talks to it. Objects are plain dicts, paths are raw.
 
-Lives here: credentials (by the kubernetes package, which renews them for each call), retries, and
-the mapping of failures to our errors. Not here: what any object means.
+Lives here: credentials (obtained by the kubernetes package, fresh for each call), retries, and the
+mapping of failures to our errors. Not here: what any object means, or when a credential that cannot
+be renewed ends (`expiry.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
+import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from pulumi_rollout.errors import ClusterError, Conflict, NotFound
@@ -19,7 +23,13 @@ Manifest = dict[str, Any]
 
 # Shown in managedFields. Must not be one of the names that Pulumi's Kubernetes provider takes over.
 FIELD_MANAGER = "pulumi-rollout"
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS, HURRIED_SECONDS = 5.0, 2.0
+RETRIES = 3
+# What one walk may ask of the API server: so many at once, and so many a minute.
+REQUESTS_AT_ONCE, REQUESTS_PER_MINUTE = 200, 600
+# How often a login program is run at most. The kubernetes package alone would run it for every call
+# in a token's last five minutes, and some tokens live no longer than that.
+RENEW_EVERY_SECONDS = 10.0
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -29,27 +39,30 @@ class Cluster:
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
         self._kubeconfig, self._context = kubeconfig, context
+        self._began, self.requests = time.monotonic(), 0
+        self._timeout_seconds, self._retries = TIMEOUT_SECONDS, RETRIES
 
     @cached_property
     def _client(self) -> Any:
         """The kubernetes package's client, imported late: it takes as long as all else together."""
-        import yaml
-        from kubernetes import config
+        from kubernetes import client
 
-        try:
-            # Content is YAML, or JSON on a single line.
-            if self._kubeconfig and ("\n" in self._kubeconfig or self._kubeconfig.lstrip().startswith("{")):
-                content = yaml.safe_load(self._kubeconfig)
-                return config.new_client_from_config_dict(content, context=self._context)
-            path = str(Path(self._kubeconfig).expanduser()) if self._kubeconfig else None
-            return config.new_client_from_config(path, context=self._context)
-        except (yaml.YAMLError, UnicodeDecodeError):
-            # Their messages quote the file, and the file holds credentials.
-            raise ClusterError("the kubeconfig cannot be used: it is not YAML") from None
-        except (config.ConfigException, OSError) as error:
-            if self._kubeconfig is None and (client := _in_cluster()) is not None:
-                return client
-            raise ClusterError(f"the kubeconfig cannot be used: {error}") from error
+        return client.ApiClient(login(self._kubeconfig, self._context).configuration)
+
+    def hurry(self) -> None:
+        """From now on wait less for answers: there are seconds left."""
+        self._timeout_seconds, self._retries = HURRIED_SECONDS, 0
+
+    def owed_seconds(self) -> float:
+        """How long to ask nothing, so that over its life this asks no more often than it may."""
+        due = (self.requests - REQUESTS_AT_ONCE) * 60 / REQUESTS_PER_MINUTE
+        return max(0.0, due - (time.monotonic() - self._began))
+
+    def usage(self) -> str:
+        """How much it has asked so far, in words."""
+        seconds = time.monotonic() - self._began
+        rate = 60 * self.requests / max(1.0, seconds)
+        return f"{self.requests:,} requests to the Kubernetes API in {seconds:.0f} s ({rate:.0f} a minute)"
 
     @property
     def address(self) -> str:
@@ -79,10 +92,10 @@ class Cluster:
         """JSON merge patch (RFC 7386)."""
         return self._request("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
-    def delete(self, path: str) -> None:
-        """Delete an object; an absent one is fine."""
+    def delete(self, path: str, **query: str) -> None:
+        """Delete an object; an absent one is fine. + query: such as propagationPolicy"""
         with contextlib.suppress(NotFound):
-            self._request("DELETE", path)
+            self._request("DELETE", path, query=query)
 
     def path(self, api_version: str, kind: str, namespace: str, name: str = "") -> str:
         """The path of an object, or of its collection, by the API's own discovery."""
@@ -107,39 +120,49 @@ class Cluster:
         body: Manifest | None = None,
         content_type: str = "application/json",
     ) -> Manifest:
+        arguments = {**(query or {}), **({} if method in ("GET", "DELETE") else {"fieldManager": FIELD_MANAGER})}
+        target = path + (f"?{urlencode(arguments)}" if arguments else "")
+        data = json.dumps(body) if body is not None else None
+        response = self._send(method, target, data, content_type)
+        if response.status == 401:
+            # The credential ended before its time, or was replaced: log in anew, once.
+            self.__dict__.pop("_client", None)
+            response = self._send(method, target, data, content_type)
+        return _answer(method, path, response.status, response.data)
+
+    def _send(self, method: str, target: str, data: str | None, content_type: str) -> Any:
         import urllib3
 
+        self.requests += 1
         client = self._client
         token = client.configuration.get_api_key_with_prefix("authorization", alias="BearerToken")
         headers = {"Accept": "application/json", "Content-Type": content_type}
         if token:
-            headers["Authorization"] = token
-        arguments = {**(query or {}), **({} if method in ("GET", "DELETE") else {"fieldManager": FIELD_MANAGER})}
-        url = f"{client.configuration.host}{path}" + (f"?{urlencode(arguments)}" if arguments else "")
+            # A line's end, as editors leave it in token files, is not allowed in a header.
+            headers["Authorization"] = token.strip()
         try:
-            response = client.rest_client.pool_manager.request(
+            return client.rest_client.pool_manager.request(
                 method,
-                url,
-                body=json.dumps(body) if body is not None else None,
+                f"{client.configuration.host}{target}",
+                body=data,
                 headers=headers,
-                timeout=TIMEOUT_SECONDS,
-                retries=_retries(),
+                timeout=self._timeout_seconds,
+                retries=_retries(self._retries),
             )
         except urllib3.exceptions.HTTPError as error:
             reason, host = getattr(error, "reason", None) or error, client.configuration.host
             if isinstance(reason, urllib3.exceptions.SSLError):
                 raise ClusterError(f"there is no trusted connection to the cluster at {host}: {reason}") from error
             raise ClusterError(f"the cluster at {host} does not answer ({type(reason).__name__})") from error
-        return _answer(method, path, response.status, response.data)
 
 
-def _retries() -> Any:
-    """Three quick retries, of reads and writes alike: every write here is idempotent or compared. How
+def _retries(total: int) -> Any:
+    """Quick retries, of reads and writes alike: every write here is idempotent or compared. How
     long an answer wants us to wait (Retry-After) is not heeded: the driver has a patience of its own."""
     import urllib3
 
     return urllib3.Retry(
-        total=3,
+        total=total,
         backoff_factor=0.2,
         status_forcelist=(429, 500, 502, 503, 504),
         allowed_methods=None,
@@ -166,13 +189,106 @@ def _answer(method: str, path: str, status: int, data: bytes) -> Manifest:
     raise ClusterError(message, status)
 
 
-def _in_cluster() -> Any | None:
-    """A client for the pod that this runs in, or None."""
+class Login(NamedTuple):
+    """Who is logged in, and with what.
+
+    + user, settings: the user's name and entry in the kubeconfig; empty for a pod's service account
+    + configuration: the kubernetes package's; asking it for the token renews the token
+    """
+
+    user: str
+    settings: dict[str, Any]
+    configuration: Any
+
+
+def login(kubeconfig: str | None, context: str | None) -> Login:
+    """Log in as Cluster does (its arguments). Runs the login program, if there is one."""
+    import yaml
+    from kubernetes import config
+
+    try:
+        return _by_kubeconfig(kubeconfig, context)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        # Their messages quote the file, and the file holds credentials.
+        raise ClusterError("the kubeconfig cannot be used: it is not YAML") from None
+    except (config.ConfigException, OSError) as error:
+        if kubeconfig is None and (configuration := _in_cluster()) is not None:
+            return Login("", {}, configuration)
+        # The package names a place in the file by quoting what lies there.
+        reason = re.sub(r"/?\{.*\}", "", str(error), flags=re.DOTALL)
+        raise ClusterError(f"the kubeconfig cannot be used: {reason}") from None
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise ClusterError("the kubeconfig cannot be used: it has not the form of a kubeconfig") from None
+
+
+def _by_kubeconfig(kubeconfig: str | None, context: str | None) -> Login:
+    import yaml
     from kubernetes import client, config
+    from kubernetes.config import kube_config as package
+
+    save = None
+    # Content is YAML, or JSON on a single line.
+    if kubeconfig and ("\n" in kubeconfig or kubeconfig.lstrip().startswith("{")):
+        content = package.ConfigNode("kube-config", yaml.safe_load(kubeconfig))
+    else:
+        path = str(Path(kubeconfig).expanduser()) if kubeconfig else package.KUBE_CONFIG_DEFAULT_LOCATION
+        files = package.KubeConfigMerger(path)
+        content, save = files.config, files.save_changes
+    if content is None:
+        raise config.ConfigException("Invalid kube-config file. No configuration found.")
+    loader = package.KubeConfigLoader(content, active_context=context, config_base_path=None, config_persister=save)
+    configuration = client.Configuration()
+    loader.load_and_set(configuration)
+    name = loader.current_context["context"].get("user") or ""
+    entry: Any = content["users"].get_with_name(name, safe=True) if name and content.safe_get("users") else None
+    settings = entry["user"].value if entry else {}
+    if "exec" in settings and not (configuration.api_key or configuration.cert_file):
+        # The package only logs why, and would go on as nobody, for as long as the process lives.
+        raise ClusterError(f"the login program of user {name} in the kubeconfig fails: run it by hand to see why")
+    if "tokenFile" in settings and "auth-provider" not in settings:
+        folder = Path(entry["user"].path).parent if entry["user"].path else Path()
+        configuration.refresh_api_key_hook = _from_file(folder / settings["tokenFile"])
+    elif configuration.refresh_api_key_hook is not None:
+        configuration.refresh_api_key_hook = _seldom(configuration.refresh_api_key_hook)
+    return Login(name, settings, configuration)
+
+
+def _in_cluster() -> Any | None:
+    """The configuration of the pod that this runs in, or None."""
+    from kubernetes import client, config
+    from kubernetes.config import incluster_config
 
     configuration = client.Configuration()
     try:
-        config.load_incluster_config(client_configuration=configuration)
+        config.load_incluster_config(client_configuration=configuration, try_refresh_token=False)
     except config.ConfigException:
         return None
-    return client.ApiClient(configuration)
+    configuration.refresh_api_key_hook = _from_file(Path(incluster_config.SERVICE_TOKEN_FILENAME))
+    return configuration
+
+
+def _from_file(path: Path) -> Callable[[Any], None]:
+    """Read the token's file again for each call: it is replaced long before the token in it ends."""
+
+    def renew(configuration: Any) -> None:
+        # What was read last still counts while the file is being replaced.
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if token := path.read_text().strip():
+                configuration.api_key["BearerToken"] = f"Bearer {token}"
+
+    return renew
+
+
+def _seldom(renew: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The package's own way to renew, now and then. Where it fails, the token stays as it is: either
+    that still counts, or the answer is 401."""
+    renewed_at = time.monotonic()
+
+    def renew_at_times(configuration: Any) -> None:
+        nonlocal renewed_at
+        if time.monotonic() - renewed_at >= RENEW_EVERY_SECONDS:
+            renewed_at = time.monotonic()
+            with contextlib.suppress(Exception):
+                renew(configuration)
+
+    return renew_at_times

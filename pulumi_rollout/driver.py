@@ -6,22 +6,29 @@ is decided (`core/machine.py`), seen (`observe.py`) or done (`perform.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from pulumi_rollout import expiry, origin
 from pulumi_rollout.cluster import Cluster
-from pulumi_rollout.core.machine import decide, waiting_for
-from pulumi_rollout.core.moves import step_number
+from pulumi_rollout.control import Control
+from pulumi_rollout.core.machine import decide
 from pulumi_rollout.core.plan import Plan
-from pulumi_rollout.core.state import FINAL, Decision, Phase, Seen, State
+from pulumi_rollout.core.state import FINAL, Command, Decision, Phase, Seen, State, later
 from pulumi_rollout.engine import Engine
-from pulumi_rollout.errors import ClusterError
+from pulumi_rollout.errors import ClusterError, Fenced, JournalError
+from pulumi_rollout.events import Recorder
+from pulumi_rollout.expiry import Expiry
+from pulumi_rollout.guard import Guard
 from pulumi_rollout.http import Http
-from pulumi_rollout.inputs import Inputs
-from pulumi_rollout.journal import Journal
+from pulumi_rollout.inputs import ClusterRef, Inputs
+from pulumi_rollout.journal import Journal, Record
+from pulumi_rollout.lock import HEARTBEAT_SECONDS, Lock
 from pulumi_rollout.observe import Observer
 from pulumi_rollout.perform import Performer
+from pulumi_rollout.tell import Event, event, line
 
 T = TypeVar("T")
 
@@ -29,6 +36,8 @@ T = TypeVar("T")
 PATIENCE_SECONDS, PATIENCE_WHEN_STOPPED_SECONDS = 300.0, 5.0
 # Evidence can be counted again from the counters, so it is not saved at every look.
 SAVE_EVERY_SECONDS = 5.0
+# How often it is looked for what operators ask.
+LISTEN_SECONDS = 1.0
 # A look or a save that takes longer met a silent cluster: what was seen before it is looked at again
 # before anything is done, and its time counts against no deadline.
 STALE_SECONDS = 5.0
@@ -37,68 +46,136 @@ NOT_NOW = (408, 409, 429)
 
 
 class Walk:
-    """One run of one walk. `run` returns the final state, which the journal then has too."""
+    """One run of one walk. `run` returns the last state, which the journal then has too.
 
-    def __init__(self, inputs: Inputs, cluster: Cluster, journal: Journal, engine: Engine) -> None:
-        self._inputs, self._journal, self._engine = inputs, journal, engine
+    + lock: taken by the caller; its heartbeat is the walk's
+    + expiries: when what the walk needs comes to an end, such as a token
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        cluster: Cluster,
+        journal: Journal,
+        lock: Lock,
+        engine: Engine,
+        expiries: Sequence[Expiry] = (),
+    ) -> None:
+        self._inputs, self._cluster, self._journal, self._engine = inputs, cluster, journal, engine
+        self._lock, self._expiries = lock, expiries
         self.observer = Observer(inputs, cluster, Http())
         self._performer = Performer(inputs, cluster, self.observer)
+        self._control = Control(cluster, inputs.namespace, inputs.app)
+        self._recorder = Recorder(inputs, cluster)
         self._stop: str | None = None
         self._trouble: str | None = None
-        self._saved_at = 0.0
+        self._saved_at = self._listened_at = 0.0
+        self._commands: tuple[Command, ...] = ()
+        self._deaf = False
 
     def begin(self, stable: str | None) -> State:
         """The first state of a new walk."""
-        now = self._engine.now()
+        now, revision = self._engine.now(), self._inputs.revision.hash
+        commands, retries = self._control.read()
+        last = self._journal.record
+        # Of two walks within one second, the later one is counted on.
+        walk = f"{revision}-{int(now) + (last is not None and last.state.walk == f'{revision}-{int(now)}')}"
         return State(
-            revision=self._inputs.revision.hash,
+            walk=walk,
+            revision=revision,
             stable=stable,
             started_at=now,
             phase_at=now,
             move_at=now,
             original="[]" if stable is None else self.observer.original(),
+            # Whatever was asked for before is not meant for this walk.
+            command=max([0, *(one.id for one in commands), *(one.id for one in retries)]),
         )
 
     def settle(self) -> None:
         """Without a walk: the declared number of replicas for the revision that serves, and no pin."""
         self._performer.settle(self._inputs.revision.hash)
 
-    def run(self, plan: Plan, state: State, stop: str | None = None) -> State:
-        """Walk to the end. `stop` reverts at once, with that reason. Raises ClusterError when the
-        cluster stays silent, JournalError when another run has taken over."""
-        self._stop = stop
-        while state.phase not in FINAL:
+    def run(self, plan: Plan, state: State, stop: str | None = None, guard: Guard | None = None) -> State:
+        """Walk to the end, or until it is held for people. `stop` reverts at once, with that reason.
+        Raises ClusterError when the cluster stays silent, JournalError when another run has taken over."""
+        self._stop, self._trouble = stop, None
+        record, begins = self._patiently(partial(self._record_of, plan, state), state)
+        with contextlib.suppress(Fenced):  # the first look says so
+            self._patiently(partial(self._journal.begin, record), state)
+        if begins:
+            self._record(event(plan, self._inputs.name_of(state.revision), None, state), state)
+        while state.phase not in FINAL and not state.held:
             asked = self._engine.now()
             seen = self._patiently(partial(self._look, plan, state), state)
             if seen.now - asked > STALE_SECONDS:
                 state = later(state, seen.now - asked)
             decision = decide(plan, state, seen)
-            self._patiently(partial(self._save, plan, state, decision, seen), state)
-            self._tell(plan, state, decision.state, seen)
-            state = decision.state
+            try:
+                self._patiently(partial(self._save, state, decision, seen), state)
+            except Fenced:
+                continue  # the next look says so
+            before, state = state, decision.state
             if state.phase in FINAL:
+                self._tell(plan, before, state, seen, guard)
                 self._finish(decision)
             elif state.phase is Phase.REVERTING or self._engine.now() - seen.now <= STALE_SECONDS:
                 # The way back never waits for a fresher look: it only takes traffic away.
                 self._perform(decision)
             else:
                 self._engine.say("the cluster answers too slowly to act on what was seen; looking again")
-            self._engine.wait(decision.wait_seconds)
+            if state.phase not in FINAL:
+                # Behind what is done: nobody waits for Events.
+                self._tell(plan, before, state, seen, guard)
+            self._engine.wait(max(decision.wait_seconds, self._owed_seconds(state)))
         return state
 
     def _look(self, plan: Plan, state: State) -> Seen:
-        reason = self._stop or self._engine.stop_reason() or self._trouble
-        return self.observer.look(plan, state, self._engine.now(), reason)
+        self._lock.renew(state.walk)
+        now, guarded = self._engine.now(), self._journal.guarded
+        ends = self._engine.stop_reason() or expiry.stop_reason(self._expiries, now, plan.way_back_seconds())
+        if ends:
+            self._cluster.hurry()
+        reason = self._stop or ends or self._trouble
+        if guarded and not reason:
+            reason = f"the guard put the traffic back at {guarded}, as no heartbeat had been seen"
+        if abs(now - self._listened_at) >= LISTEN_SECONDS:
+            self._listen(now)
+        seen = self.observer.look(plan, state, now, reason)
+        return seen.model_copy(update={"commands": self._commands})
 
-    def _save(self, plan: Plan, before: State, decision: Decision, seen: Seen) -> None:
+    def _listen(self, now: float) -> None:
+        """What operators ask. Nobody can end a walk by breaking the ConfigMap that they ask in."""
+        self._listened_at = now
+        try:
+            self._commands = self._control.read()[0]
+            self._deaf = False
+        except JournalError as error:
+            if not self._deaf:
+                self._engine.warn(f"{error}; until then the rollout goes on without commands")
+            self._deaf = True
+
+    def _record_of(self, plan: Plan, state: State) -> tuple[Record, bool]:
+        """What the journal has to know before anything is done: which walk this is, and what it takes to
+        put it back. With it, whether the walk is new there."""
+        known = self._journal.record
+        now = self._engine.now()
+        if known is not None and known.state.walk == state.walk:
+            return known.model_copy(update={"state": state, "plan": plan, "saved_at": now}), False
+        inputs = self._inputs.model_copy(update={"cluster": ClusterRef(), "policy": {}, "plan": None, "urn": ""})
+        names = {"image": self.observer.image(), "commit": origin.commit(), "by": origin.person()}
+        return Record(state=state, plan=plan, saved_at=now, retry=inputs.retry, inputs=inputs, **names), True
+
+    def _save(self, before: State, decision: Decision, seen: Seen) -> None:
         """Before anything is done about it: actions, moves and ends at once, evidence now and then."""
         state = decision.state
         if state.phase in FINAL:
-            self._journal.end(plan, state, seen.now, judged=state.judged, retry=self._inputs.retry)
+            self._journal.end(state, seen.now)
             return
-        moved = (state.phase, state.move) != (before.phase, before.move)
+        said = ("phase", "move", "held", "command")
+        moved = any(getattr(state, name) != getattr(before, name) for name in said)
         if moved or decision.actions or seen.now - self._saved_at > SAVE_EVERY_SECONDS:
-            self._journal.save(plan, state, seen.now, retry=self._inputs.retry)
+            self._journal.save(state, seen.now)
             self._saved_at = seen.now
 
     def _perform(self, decision: Decision) -> None:
@@ -136,28 +213,33 @@ class Walk:
                 self._engine.say(f"{error}; trying again")
                 self._engine.wait(1)
 
-    def _tell(self, plan: Plan, before: State, after: State, seen: Seen) -> None:
-        """Progress on the rollout's own row; what changed stays in the summary."""
+    def _tell(self, plan: Plan, before: State, after: State, seen: Seen, guard: Guard | None) -> None:
+        """Progress, Events, and whether the guard is there before it could be needed."""
         name = self._inputs.name_of(after.revision)
-        step = step_number(plan, after)
-        if after.phase is Phase.REVERTING and before.phase is not Phase.REVERTING:
-            self._engine.say(f"reverting: {after.reason}", keep=True)
-        elif after.weight_percent != before.weight_percent and step is not None:
-            numbers = f"step {step + 1} of {len(plan.steps)}"
-            self._engine.say(f"advance {name} to weight {after.weight_percent} ({numbers})", keep=True)
-        elif after.phase is not before.phase:
-            self._engine.say(f"{after.phase} {name}", keep=True)
-        elif after.move == before.move:
-            counted = [f"{gate.id.replace('_', ' ')} {100 - _percent_bad(after, gate.id):.2f} %" for gate in plan.gates]
-            where = f"{after.phase}, weight {after.weight_percent} %"
-            waiting = waiting_for(plan, after, seen)
-            self._engine.say("; ".join([where, *(counted if after.weight_percent else []), waiting]))
+        if (said := line(plan, name, before, after, seen)) is not None:
+            self._engine.say(said[0], keep=said[1])
+        self._record(event(plan, name, before, after), after)
+        begins = before.phase is Phase.PREPARING and after.phase in (Phase.SHIFTING, Phase.PAUSED)
+        if begins and guard is not None and (problem := _problem_of(guard)) is not None:
+            self._engine.warn(f"no guard is running, so nobody puts traffic back if this machine dies: {problem}")
+
+    def _owed_seconds(self, state: State) -> float:
+        """How much the walk is slowed down to ask the cluster less. Not at all on its way back, and never
+        for so long that its heartbeat would be missed."""
+        patient = state.phase is not Phase.REVERTING and state.phase not in FINAL
+        return min(self._cluster.owed_seconds(), HEARTBEAT_SECONDS) if patient else 0
+
+    def _record(self, what: Event | None, state: State) -> None:
+        if what is not None:
+            self._recorder.record(what, state, self._engine.now())
 
 
-def later(state: State, gap_seconds: float) -> State:
-    """A state with time that nobody watched taken out of its clocks; what had to hold begins anew."""
-    clocks = {name: getattr(state, name) + gap_seconds for name in ("started_at", "phase_at", "move_at")}
-    return state.model_copy(update={**clocks, "met_at": None})
+def _problem_of(guard: Guard) -> str | None:
+    """What is wrong with it. Not to know is no reason to stop."""
+    try:
+        return guard.problem()
+    except ClusterError as error:
+        return str(error)
 
 
 def _refused(error: ClusterError) -> bool:
@@ -171,8 +253,3 @@ def _left_at(state: State) -> str:
         f"the rollout stands at {state.phase}, weight {state.weight_percent} %: `pulumi up` goes on from there, "
         "or puts the old version back if it is the old code"
     )
-
-
-def _percent_bad(state: State, gate: str) -> float:
-    canary = state.evidence[gate].canary
-    return 100 * canary.bad / canary.total if canary.total else 0.0

@@ -17,6 +17,9 @@ from typing import Any
 # One flag for the process: the engine cancels a whole update, not one resource.
 _cancelled = threading.Event()
 
+# When this process began, and an update with it.
+STARTED_AT = time.time()
+
 # More wall-clock time than this, missing from the monotonic clock, is a machine that was asleep.
 SLEPT_SECONDS = 30.0
 

@@ -7,7 +7,10 @@ RolloutError
 │   └── Conflict            … because somebody else wrote first
 ├── MetricsError            a metrics server refused or did not answer
 ├── JournalError            the walk's memory in the cluster cannot be used
-├── Refused                 the walk was not begun; nothing has moved
+│   └── Fenced              … because the guard in the cluster is acting on it
+├── Refused                 the walk was not begun, or the command not given; nothing has moved
+│   └── Locked              … because somebody else is releasing the application
+├── Held                    the walk waits for people, its weight stays, and no process runs it
 └── RolloutFailed           the new version did badly, or the walk was stopped; traffic is back
 
 Third-party exceptions are mapped where they arise (`cluster.py`, `http.py`). Inside `core`,
@@ -53,8 +56,24 @@ class JournalError(RolloutError):
     """The journal is broken, of a newer format, or held by another run."""
 
 
+class Fenced(JournalError):
+    """The guard in the cluster has begun to put the traffic back: the walk may only go back too."""
+
+
 class Refused(RolloutError):
     """The walk was not begun, for the reason that the message says."""
+
+
+class Locked(Refused):
+    """Somebody else is releasing the application. + holder: who"""
+
+    def __init__(self, holder: str, message: str = "") -> None:
+        self.holder = holder
+        super().__init__(message or f"{holder} is releasing this application")
+
+
+class Held(RolloutError):
+    """The walk waits for people: the state stays with the old version, and the next update goes on."""
 
 
 class RolloutFailed(RolloutError):

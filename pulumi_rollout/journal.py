@@ -8,20 +8,44 @@ done. Not here: what to do about it (`driver.py`, `provider.py`).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.plan import Frozen, Plan
-from pulumi_rollout.core.state import FINAL, STATE_FORMAT, Phase, State
-from pulumi_rollout.errors import Conflict, JournalError
+from pulumi_rollout.core.state import FINAL, STATE_FORMAT, Phase, Retry, State
+from pulumi_rollout.errors import Conflict, Fenced, JournalError
+from pulumi_rollout.inputs import Inputs
 
 HISTORY_LENGTH = 20
 
 
+def _to_format_2(record: dict[str, Any]) -> dict[str, Any]:
+    """Walks have got an id."""
+    state = record["state"]
+    return {**record, "state": {**state, "format": 2, "walk": f"{state['revision']}-{int(state['started_at'])}"}}
+
+
+# From a format to the next one.
+MIGRATIONS = {1: _to_format_2}
+
+
+def migrated(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A record as it was written, in today's format. One of a newer format stays as it is."""
+    while record is not None and (step := MIGRATIONS.get(record["state"]["format"])):
+        record = step(record)
+    return record
+
+
 class Entry(Frozen):
-    """One walk that ended. + retry: the rollout's retry token, which lifts a failure's memory."""
+    """One walk that ended.
+
+    + retry: the rollout's retry token, which lifts a failure's memory
+    + command: the last command that the walk had answered; a later `retry` lifts the memory too
+    + image, commit, by: what was released, from which commit, by whom
+    """
 
     revision: str
     stable: str | None
@@ -30,21 +54,37 @@ class Entry(Frozen):
     judged: bool
     retry: str
     ended_at: float
+    started_at: float | None = None
+    command: int = 0
+    image: str | None = None
+    commit: str | None = None
+    by: str | None = None
 
 
 class Record(Frozen):
-    """The walk that is under way or was cut off."""
+    """The walk that is under way or was cut off.
+
+    + inputs: the Rollout's, without credentials, for whoever has to put it back; None before format 2
+    + image, commit, by: as in `Entry`
+    """
 
     state: State
     plan: Plan
     saved_at: float
     retry: str = ""
+    inputs: Inputs | None = None
+    image: str | None = None
+    commit: str | None = None
+    by: str | None = None
 
 
 class Journal:
-    """One application's journal. Every write is compared with what was read last."""
+    """One application's journal. Every write is compared with what was read last.
 
-    def __init__(self, cluster: Cluster, namespace: str, app: str, owner: str) -> None:
+    + guarded: when the guard has put the recorded walk's traffic back; None if it has not
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, app: str, owner: str = "") -> None:
         self._cluster = cluster
         self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
         self.name = f"rollout-{app}"
@@ -52,10 +92,15 @@ class Journal:
         self._object: dict[str, Any] | None = None
         self.record: Record | None = None
         self.history: list[Entry] = []
+        self.guarded: str | None = None
 
     def load(self) -> Journal:
         """Read it. An absent journal is an empty one; a broken or newer one is an error."""
-        self._object = self._cluster.find(f"{self._collection}/{self.name}")
+        return self.read(self._cluster.find(f"{self._collection}/{self.name}"))
+
+    def read(self, found: dict[str, Any] | None) -> Journal:
+        """The same from its ConfigMap, as a list has it."""
+        self._object = found
         data = (self._object or {}).get("data") or {}
         if self._owner and (owner := data.get("owner")) and owner != self._owner:
             raise JournalError(
@@ -63,7 +108,7 @@ class Journal:
                 "is released by one stack: if that stack is no more, delete the ConfigMap"
             )
         try:
-            raw = json.loads(data.get("state", "null"))
+            raw = migrated(json.loads(data.get("state", "null")))
             if raw is not None and raw["state"]["format"] > STATE_FORMAT:
                 raise JournalError(
                     f"ConfigMap {self._namespace}/{self.name} was written by a newer version of pulumi-rollout: "
@@ -71,12 +116,20 @@ class Journal:
                 )
             self.record = None if raw is None else Record.model_validate(raw)
             self.history = [Entry.model_validate(item) for item in json.loads(data.get("history", "[]"))]
+            guard = json.loads(data.get("guard", "{}"))
+            self.guarded = guard.get("at") if self.record and guard.get("walk") == self.record.state.walk else None
         except (ValueError, KeyError, TypeError, ValidationError) as error:
             raise JournalError(
                 f"ConfigMap {self._namespace}/{self.name} cannot be read as a journal: look at the route's "
                 "weights, put them right by hand, then delete the ConfigMap"
             ) from error
+        self._owner = self._owner or data.get("owner", "")
         return self
+
+    @property
+    def owner(self) -> str:
+        """The stack that it belongs to, `<project>/<stack>`; empty if it is not known."""
+        return self._owner
 
     @property
     def unfinished(self) -> Record | None:
@@ -85,42 +138,56 @@ class Journal:
             return None
         return self.record
 
-    def failure_of(self, revision: str, retry: str) -> Entry | None:
-        """The last walk to this revision, if it was judged bad and no other retry token is given."""
+    def failure_of(self, revision: str, retry: str, retries: Sequence[Retry] = ()) -> Entry | None:
+        """The last walk to this revision, if it was judged bad, no other retry token is given, and nobody
+        has said `rollout retry` since."""
         last = next((entry for entry in reversed(self.history) if entry.revision == revision), None)
-        remembered = last is not None and last.phase is Phase.FAILED and last.judged and last.retry == retry
-        return last if remembered else None
+        if last is None or last.phase is not Phase.FAILED or not last.judged or last.retry != retry:
+            return None
+        lifted = any(one.revision == revision and one.id > last.command for one in retries)
+        return None if lifted else last
 
-    def save(self, plan: Plan, state: State, now: float, retry: str = "") -> None:
-        """Remember a walk's state, and the retry token that it was begun under."""
-        self.record = Record(state=state, plan=plan, saved_at=now, retry=retry)
-        self._write()
+    def begin(self, record: Record) -> None:
+        """Remember a new walk, or one that is taken up. Raises JournalError when somebody else wrote."""
+        if self.record is None or self.record.state.walk != record.state.walk:
+            self.guarded = None
+        self._write(record, self.history)
 
-    def end(self, plan: Plan, state: State, now: float, *, judged: bool, retry: str) -> None:
+    def save(self, state: State, now: float) -> None:
+        """Remember a walk's state."""
+        self._write(self._following(state, now), self.history)
+
+    def end(self, state: State, now: float) -> None:
         """Remember a walk's last state, and its end in the history; once, when it has to be repeated."""
+        record = self._following(state, now)
         entry = Entry(
             revision=state.revision,
             stable=state.stable,
             phase=state.phase,
             reason=state.reason,
-            judged=judged,
-            retry=retry,
+            judged=state.judged,
+            retry=record.retry,
             ended_at=now,
+            started_at=state.begun_at,
+            command=state.command,
+            image=record.image,
+            commit=record.commit,
+            by=record.by,
         )
-        if self.history[-1:] != [entry]:
-            self.history = [*self.history, entry][-HISTORY_LENGTH:]
-        self.save(plan, state, now, retry)
+        self._write(record, [*self.history, entry][-HISTORY_LENGTH:])
 
     def delete(self) -> None:
         """Forget everything, when the application is destroyed."""
         self._cluster.delete(f"{self._collection}/{self.name}")
 
-    def _write(self) -> None:
-        data = {
-            "state": self.record.model_dump_json() if self.record else "null",
-            "history": json.dumps([entry.model_dump(mode="json") for entry in self.history]),
-            "owner": self._owner,
-        }
+    def _following(self, state: State, now: float) -> Record:
+        if self.record is None:
+            raise JournalError(f"ConfigMap {self._namespace}/{self.name} knows of no walk that could go on")
+        return self.record.model_copy(update={"state": state, "saved_at": now})
+
+    def _write(self, record: Record, history: list[Entry]) -> None:
+        """Compare and swap. What could not be written is not known afterwards either."""
+        data = self._data(record, history)
         try:
             if self._object is None:
                 self._object = self._cluster.create(self._collection, {**self._skeleton(), "data": data})
@@ -128,13 +195,40 @@ class Journal:
                 changed = {**self._object, "data": data}
                 self._object = self._cluster.replace(f"{self._collection}/{self.name}", changed)
         except Conflict as error:
-            self._object = self._cluster.find(f"{self._collection}/{self.name}")
-            if (self._object or {}).get("data") == data:
-                return  # our own write, repeated because its answer was lost
-            raise JournalError(
-                f"another run is releasing {self._app}: it changed ConfigMap {self._namespace}/{self.name}; "
-                "wait for it to end, then run `pulumi up` again"
-            ) from error
+            self._object = self._own(data, error)
+        self.record, self.history = record, history
+        self.written()
+
+    def written(self) -> None:
+        """Called after each write that the cluster has taken: here tests end the process."""
+
+    def _own(self, data: dict[str, str], error: Conflict) -> dict[str, Any]:
+        """The ConfigMap, if it was our own write that is repeated because its answer was lost."""
+        found = self._cluster.find(f"{self._collection}/{self.name}")
+        written = (found or {}).get("data") or {}
+        if found is not None and written == data:
+            return found
+        if self.guarded is None and "guard" in written and written.get("walk") == data["walk"]:
+            self._object, self.guarded = found, json.loads(written["guard"]).get("at", "some time ago")
+            raise Fenced(f"the guard in the cluster is putting the traffic of {self._app} back") from error
+        raise JournalError(
+            f"another run is releasing {self._app}: it changed ConfigMap {self._namespace}/{self.name}; "
+            "wait for it to end, then run `pulumi up` again"
+        ) from error
+
+    def _data(self, record: Record, history: list[Entry]) -> dict[str, str]:
+        """All of it, and beside it in plain words what people and the guard look for."""
+        state = record.state
+        data = {
+            "state": record.model_dump_json(),
+            "history": json.dumps([entry.model_dump(mode="json") for entry in history]),
+            "owner": self._owner,
+            "walk": state.walk,
+            "phase": str(state.phase),
+            "weight": str(state.weight_percent),
+        }
+        data |= {"held": "true"} if state.held else {}
+        return data | ({"guard": json.dumps({"walk": state.walk, "at": self.guarded})} if self.guarded else {})
 
     def _skeleton(self) -> dict[str, Any]:
         labels = {"app.kubernetes.io/name": self._app, "app.kubernetes.io/managed-by": "pulumi-rollout"}

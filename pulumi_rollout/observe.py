@@ -54,10 +54,15 @@ class Observer:
             weight_percent=weight,
             route_problem=route_problem,
             apex_revision=apex,
-            apex_ready=apex is not None and self._same_endpoints(apex),
+            apex_ready=apex is not None and (not _turns(state) or self._same_endpoints(apex)),
             readings=self._readings(plan, state),
             stop=stop,
         )
+
+    def image(self) -> str | None:
+        """The declared revision's image, as its Deployment has it."""
+        deployment = self._cluster.find(self._inputs.deployment_path(self._inputs.revision.hash))
+        return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"]) if deployment else None
 
     def apex_revision(self) -> str | None:
         """The revision that serves: the one that the apex selects. None without an apex of ours."""
@@ -96,6 +101,12 @@ class Observer:
             return "[]"
         kept = ("apiVersion", "kind", "spec")
         return json.dumps([{key: item[key] for key in kept if key in item} for item in objects])
+
+    @staticmethod
+    def original_objects(state: State) -> list[Manifest]:
+        """The route before the walk, from its state."""
+        objects: list[Manifest] = json.loads(state.original)
+        return objects
 
     def _canary(self, state: State) -> tuple[int, int, str | None]:
         """Ready pods, wanted pods, and the pods' own reason where they differ."""
@@ -172,6 +183,11 @@ class Observer:
             return reading
         except (MetricsError, ValueError, KeyError, TypeError) as error:
             return Reading(no_data=str(error))
+
+
+def _turns(state: State) -> bool:
+    """Whether the walk waits for the apex's endpoints; until it does, they are not asked for."""
+    return state.phase in (Phase.PROMOTING, Phase.REVERTING)
 
 
 def pod_reason(pod: Manifest) -> str | None:

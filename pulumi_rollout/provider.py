@@ -7,6 +7,8 @@ nothing that this module imports creates a resource. Not here: the loop (`driver
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 from pulumi.dynamic import (
@@ -21,18 +23,21 @@ from pulumi.dynamic import (
 from pulumi.runtime import rpc
 from pydantic import ValidationError
 
+from pulumi_rollout import expiry
 from pulumi_rollout.cluster import Cluster
+from pulumi_rollout.control import Control
 from pulumi_rollout.core.plan import Plan, problems_of
-from pulumi_rollout.core.state import Phase, State
 from pulumi_rollout.core.strategies import compile_policy
-from pulumi_rollout.driver import Walk, later
 from pulumi_rollout.engine import Engine
-from pulumi_rollout.errors import ClusterError, InvalidInput, JournalError, Refused, RolloutFailed
+from pulumi_rollout.errors import ClusterError, InvalidInput, JournalError
+from pulumi_rollout.guard import Guard
 from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import Inputs
-from pulumi_rollout.journal import Journal, Record
+from pulumi_rollout.journal import Journal
+from pulumi_rollout.lock import Lock
 from pulumi_rollout.metrics import PROXIES
 from pulumi_rollout.observe import Observer, preflight
+from pulumi_rollout.release import expiries, release
 from pulumi_rollout.routers import ROUTERS
 
 Props = dict[str, Any]
@@ -60,6 +65,9 @@ class RolloutProvider(ResourceProvider):
             found = _preflight(inputs, plan)
             # Before the first release not all that it takes need be there yet; a journal can only be another's.
             problems = found if olds else [problem for problem in found if problem[0] == "journal"]
+            now = time.time()
+            if late := expiry.problem(plan.worst_case_seconds(), expiries(inputs, plan), now):
+                Engine(inputs.urn).warn(late)
             for reason in dict.fromkeys(problem[1] for problem in found if problem not in problems):
                 Engine(inputs.urn).warn(f"{reason}; asked again before any traffic moves")
         return CheckResult(checked, _failures(problems))
@@ -92,9 +100,14 @@ class RolloutProvider(ResourceProvider):
         return ReadResult(id_, {**props, "serving_revision": serving or props["serving_revision"]})
 
     def delete(self, id_: str, props: Props) -> None:
-        """Forget the journal; the application's objects belong to other resources."""
+        """Forget the journal and what belongs to it; the application's objects are other resources'."""
         inputs = _inputs(props)
-        _journal(inputs, _cluster(inputs)).delete()
+        cluster = _cluster(inputs)
+        with contextlib.suppress(ClusterError):  # the identity may do without a guard; it goes with the Lease
+            Guard(inputs, cluster).stop()
+        Control(cluster, inputs.namespace, inputs.app).delete()
+        Lock(cluster, inputs.namespace, inputs.app, Engine(inputs.urn)).delete()
+        _journal(inputs, cluster).delete()
 
 
 def _inputs(props: Props) -> Inputs:
@@ -201,74 +214,5 @@ def _unsettled(inputs: Inputs) -> bool:
 
 
 def _release(inputs: Inputs) -> str:
-    """Bring the application to the declared revision, whatever was left of earlier runs.
-    Returns the outcome; raises RolloutFailed, Refused, ClusterError, JournalError."""
-    plan, cluster, engine = _plan(inputs), _cluster(inputs), Engine(inputs.urn)
-    _same_cluster(inputs, cluster)
-    journal = _journal(inputs, cluster).load()
-    walk = Walk(inputs, cluster, journal, engine)
-    left = journal.unfinished
-    if left is not None and _continues(left, inputs, plan):
-        engine.say(f"going on at {left.state.phase}, weight {left.state.weight_percent} %", keep=True)
-        return _outcome(walk.run(plan, later(left.state, engine.now() - left.saved_at)), inputs)
-    if left is not None:
-        _undo(left, inputs, cluster, journal, engine)
-    serving = walk.observer.apex_revision()
-    if serving is None and (foreign := walk.observer.foreign()) is not None:
-        raise Refused(
-            f"{foreign} is there already and was not made by a rollout: a first release would take all of its traffic "
-            "at once, unwatched; release under another name, or delete it first"
-        )
-    if serving == inputs.revision.hash:
-        walk.settle()
-        return f"{inputs.name_of(serving)} serves"
-    if (failed := journal.failure_of(inputs.revision.hash, inputs.retry)) is not None:
-        raise Refused(
-            f"{inputs.name_of(failed.revision)} has failed before, and no traffic was moved to it again: "
-            f"{failed.reason}; release another revision, or set another `retry` to try this one once more"
-        )
-    return _outcome(walk.run(plan, walk.begin(serving)), inputs)
-
-
-def _same_cluster(inputs: Inputs, cluster: Cluster) -> None:
-    deployment = cluster.find(inputs.deployment_path(inputs.revision.hash))
-    uid = deployment["metadata"]["uid"] if deployment else None
-    if inputs.revision.uid is not None and uid != inputs.revision.uid:
-        raise Refused(
-            f"Deployment {inputs.namespace}/{inputs.name_of(inputs.revision.hash)} at {cluster.address} is not the one "
-            "that this stack has made: give Application the kubeconfig and context of the Kubernetes provider"
-        )
-
-
-def _continues(left: Record, inputs: Inputs, plan: Plan) -> bool:
-    """Whether a walk that was cut off is the one that is asked for, and was still going forward."""
-    forward = left.state.phase not in (Phase.REVERTING, Phase.FAILED)
-    return left.state.revision == inputs.revision.hash and left.plan == plan and forward
-
-
-def _undo(left: Record, inputs: Inputs, cluster: Cluster, journal: Journal, engine: Engine) -> None:
-    """Put the old version back before anything else begins."""
-    earlier = inputs.walking_to(left.state.revision).model_copy(update={"retry": left.retry})
-    engine.say(f"putting {inputs.app} back: the walk to {earlier.name_of(left.state.revision)} was cut off", keep=True)
-    reason = f"cut off, and put back on the way to {inputs.name_of(inputs.revision.hash)}"
-    state = later(left.state, engine.now() - left.saved_at)
-    if state.phase is Phase.FAILED:  # its way back was not seen to be complete
-        cause = (state.reason or reason).split("; not confirmed: ")[0]
-        again = {"phase": Phase.REVERTING, "move": 0, "move_at": engine.now(), "confirmed": True, "reason": cause}
-        state = state.model_copy(update=again)
-    final = Walk(earlier, cluster, journal, engine).run(left.plan, state, stop=reason)
-    if not final.confirmed:
-        raise RolloutFailed(
-            f"{final.reason}; to give that walk up, put the route right by hand and delete ConfigMap "
-            f"{inputs.namespace}/{journal.name}"
-        )
-
-
-def _outcome(final: State, inputs: Inputs) -> str:
-    name = inputs.name_of(final.revision)
-    if final.phase is Phase.SUCCEEDED:
-        return f"{name} serves"
-    if not final.confirmed:
-        raise RolloutFailed(str(final.reason))
-    back = f"all traffic is back on {inputs.name_of(final.stable)}" if final.stable else f"{name} was scaled down"
-    raise RolloutFailed(f"{final.reason}; {back}")
+    plan, cluster = _plan(inputs), _cluster(inputs)
+    return release(inputs, plan, cluster, _journal(inputs, cluster), Engine(inputs.urn))

@@ -8,7 +8,7 @@ import pytest
 
 from pulumi_rollout import cluster, engine, provider
 from pulumi_rollout.cluster import Cluster
-from tests.fake_api import FakeApi
+from tests.fake_api import Direct, FakeApi
 from tests.fake_app import FakeApp
 from tests.fake_world import FakeEngine
 
@@ -26,10 +26,16 @@ def kube(api: FakeApi) -> Cluster:
 
 
 @pytest.fixture
+def direct(api: FakeApi) -> Direct:
+    """A client of the same objects without a connection."""
+    return Direct(api)
+
+
+@pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real retries without the pauses between them."""
     real = cluster._retries
-    monkeypatch.setattr(cluster, "_retries", lambda: real().new(backoff_factor=0.0))
+    monkeypatch.setattr(cluster, "_retries", lambda total: real(total).new(backoff_factor=0.0))
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +51,8 @@ def fake_engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """The provider's line to the engine, with a clock that waiting moves on."""
     made = FakeEngine()
     monkeypatch.setattr(provider, "Engine", lambda urn: made)
+    # The budget of requests is counted in real time, which this clock is not.
+    monkeypatch.setattr(Cluster, "owed_seconds", lambda self: 0.0)
     return made
 
 

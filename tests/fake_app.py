@@ -13,7 +13,16 @@ from tests.fake_api import FakeApi, Manifest
 APP, NAMESPACE, PORT = "shop", "prod", 9898
 APP_LABEL, REVISION_LABEL = "app.kubernetes.io/name", "pulumi-rollout/revision"
 # Each move takes one look.
-QUICK = {"canary": {"weights": [20, 50], "interval": "0s", "settle": "0s", "drain": "0s", "preparing": "1s"}}
+QUICK = {
+    "canary": {
+        "weights": [20, 50],
+        "interval": "0s",
+        "settle": "0s",
+        "drain": "0s",
+        "preparing": "1s",
+        "guard": False,
+    }
+}
 URN = "urn:pulumi:live::rollouts::pulumi-rollout:index:Application$pulumi-python:dynamic/rollout:Rollout::shop"
 
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
@@ -22,6 +31,10 @@ SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 ROUTE = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/{APP}"
 AUTOSCALERS = f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers"
 CONFIGMAP = f"/api/v1/namespaces/{NAMESPACE}/configmaps/rollout-{APP}"
+COMMANDS = f"{CONFIGMAP}.commands"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/rollout-{APP}"
+EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
+GUARD_JOB = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/rollout-{APP}-guard"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 
@@ -36,9 +49,9 @@ class FakeApp:
     def deploy(self, revision: str, replicas: int = 1) -> None:
         """A revision's Deployment and Service, as Pulumi creates them."""
         labels = {APP_LABEL: APP, REVISION_LABEL: revision}
-        self.api.put(
-            f"{DEPLOYMENTS}/{APP}-{revision}", {"metadata": {"labels": labels}, "spec": {"replicas": replicas}}
-        )
+        template = {"spec": {"containers": [{"name": APP, "image": f"registry.example.com/{APP}:{revision}"}]}}
+        spec = {"replicas": replicas, "template": template}
+        self.api.put(f"{DEPLOYMENTS}/{APP}-{revision}", {"metadata": {"labels": labels}, "spec": spec})
         self.api.put(f"{SERVICES}/{APP}-{revision}", {"spec": {"selector": labels}})
         self.react()
 

@@ -6,12 +6,15 @@ decided about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step
+from pulumi_rollout.control import Control
+from pulumi_rollout.core.moves import step_number
+from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, Verb
 from pulumi_rollout.core.state import (
     Action,
+    Command,
     Pin,
     PointApex,
     Reading,
@@ -25,10 +28,14 @@ from pulumi_rollout.core.state import (
     Unpin,
 )
 from pulumi_rollout.driver import Walk
-from pulumi_rollout.errors import ClusterError, Conflict
+from pulumi_rollout.errors import ClusterError, Conflict, NotFound
+from pulumi_rollout.expiry import Expiry
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.journal import Journal
+from pulumi_rollout.lock import Lock
+from tests.fake_api import merged
 
+JOURNAL = "/api/v1/namespaces/prod/configmaps/rollout-shop"
 SILENCE = ClusterError("the cluster at https://k8s does not answer (ConnectTimeoutError)")
 PLAN = Plan(
     steps=tuple(Step(weight_percent=weight, interval_seconds=3, max_wait_seconds=120) for weight in (10, 50)),
@@ -78,39 +85,63 @@ class FakeEngine:
 
 
 class MemoryCluster:
-    """ConfigMaps for the real journal.
+    """Plain objects for the real journal, lock, commands and Events.
 
-    + before_write, after_write: called at each write; may raise. pending: what is being written
+    + before_request: called with the method and path of every call; may raise
+    + before_write, after_write: called at each write of the journal; may raise. pending: what is being written
+    + owed: what `owed_seconds` says; hurried: whether little time is left
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
+        self.before_request: Callable[[str, str], None] = lambda method, path: None
         self.before_write: Callable[[], None] = lambda: None
         self.after_write: Callable[[], None] = lambda: None
         self.pending: dict[str, Any] = {}
+        self.owed, self.hurried = 0.0, False
         self._version = 0
 
+    def hurry(self) -> None:
+        self.hurried = True
+
+    def owed_seconds(self) -> float:
+        return self.owed
+
     def find(self, path: str) -> dict[str, Any] | None:
+        self.before_request("GET", path)
         return self.objects.get(path)
 
     def create(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
         path = f"{path}/{manifest['metadata']['name']}"
+        self.before_request("POST", path)
         if path in self.objects:
             raise Conflict("already exists", 409)
         return self._store(path, manifest)
 
     def replace(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.before_request("PUT", path)
+        if path not in self.objects:
+            raise NotFound("not found", 404)
         if manifest["metadata"]["resourceVersion"] != self.objects[path]["metadata"]["resourceVersion"]:
             raise Conflict("has been modified", 409)
         return self._store(path, manifest)
 
+    def patch(self, path: str, patch: dict[str, Any]) -> dict[str, Any]:
+        self.before_request("PATCH", path)
+        if path not in self.objects:
+            raise NotFound("not found", 404)
+        return self._store(path, merged(self.objects[path], patch))
+
     def _store(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
-        self.pending = manifest
-        self.before_write()
+        counts = path == JOURNAL
+        if counts:
+            self.pending = manifest
+            self.before_write()
         self._version += 1
-        metadata = {**manifest["metadata"], "resourceVersion": self._version}
+        metadata = {**manifest["metadata"], "resourceVersion": str(self._version)}
         self.objects[path] = {**manifest, "metadata": metadata}
-        self.after_write()
+        if counts:
+            self.after_write()
         return self.objects[path]
 
 
@@ -132,13 +163,21 @@ class World:
         self.refuses: dict[type, ClusterError] = {}
         self.done: list[Action] = []
         self.before_action: Callable[[Action, State], None] = lambda action, state: None
+        self.moments: list[tuple[Callable[[State], bool], Callable[[State], object]]] = []
         self._counted: dict[str, float] = {"canary": 0.0, "bad": 0.0, "stable": 0.0, "stable_bad": 0.0}
         self._counted_at = engine.now()
 
     def original(self) -> str:
         return "[]"
 
+    def image(self) -> str:
+        return "registry.example.com/shop:2"
+
     def look(self, plan: Plan, state: State, now: float, stop: str | None) -> Seen:
+        for moment, act in list(self.moments):
+            if moment(state):
+                self.moments.remove((moment, act))
+                act(state)
         self._answer()
         self._count()
         first = state.stable is None
@@ -180,7 +219,7 @@ class World:
 
     def settle(self, revision: str) -> None:
         for action in (Resize(), Unpin()):
-            self.perform(action, State(revision=revision, stable=None, started_at=0, phase_at=0, move_at=0))
+            self.perform(action, State(walk="", revision=revision, stable=None, started_at=0, phase_at=0, move_at=0))
 
     @property
     def end(self) -> tuple[str | None, int | None, int, bool]:
@@ -206,10 +245,12 @@ class World:
         return Reading(canary=Sample(series=canary, at=now), stable=Sample(series=stable, at=now))
 
 
-def walk(world: World) -> Walk:
-    """A walk with its own, freshly loaded journal, as a new process makes it."""
-    journal = Journal(world.memory, "prod", "shop", "rollouts/live").load()  # type: ignore[arg-type]
-    made = Walk(INPUTS, world.memory, journal, world.engine)  # type: ignore[arg-type]
+def walk(world: World, expiries: Sequence[Expiry] = ()) -> Walk:
+    """A walk with its own, freshly loaded journal and the lock, as a new process makes it."""
+    memory: Any = world.memory
+    lock = Lock(memory, "prod", "shop", world.engine)
+    lock.take()
+    made = Walk(INPUTS, memory, loaded(world), lock, world.engine, expiries)  # type: ignore[arg-type]
     made.observer = made._performer = world  # type: ignore[assignment]
     return made
 
@@ -218,17 +259,31 @@ PROMOTED = ("v2", None, 3, False)
 REVERTED = ("v1", None, 0, False)
 
 
-def begin(world: World, stable: str | None = "v1") -> State:
+def begin(world: World, stable: str | None = "v1", plan: Plan = PLAN) -> State:
     """Walk from the start to the end."""
     made = walk(world)
-    return made.run(PLAN, made.begin(stable))
+    return made.run(plan, made.begin(stable))
 
 
 def loaded(world: World) -> Journal:
     """The journal as the next process finds it."""
-    return walk(world)._journal
+    memory: Any = world.memory
+    return Journal(memory, "prod", "shop", "rollouts/live").load()
 
 
 def weights(world: World) -> list[int]:
     """The weights that were set."""
     return [action.percent for action in world.done if isinstance(action, SetWeight)]
+
+
+def when(world: World, moment: Callable[[State], bool], act: Callable[[State], object]) -> None:
+    """Do something once, at the first look at which this holds."""
+    world.moments.append((moment, act))
+
+
+def ask(world: World, verb: Verb, state: State, **more: Any) -> int:
+    """What an operator types. Returns the command's id."""
+    memory: Any = world.memory
+    step = more.pop("step", step_number(PLAN, state))
+    made = Command(id=0, verb=verb, walk=state.walk, step=step, by="ada@laptop", at=world.engine.now(), **more)
+    return Control(memory, "prod", "shop").send(made, after=state.command)

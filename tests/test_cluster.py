@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
+import traceback
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -122,13 +125,11 @@ def test_a_closed_port_is_said_in_a_sentence(quick_retries: None) -> None:
     assert caught.value.status == 0
 
 
-def test_a_slow_answer_is_no_answer(
-    api: FakeApi, kube: Cluster, quick_retries: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_answer_is_no_answer(api: FakeApi, quick_retries: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.05)
     api.faults.append(Fault(delay_seconds=0.4, times=10))
     with pytest.raises(ClusterError, match=r"does not answer \(ReadTimeoutError\)"):
-        kube.get(CONFIGMAPS)
+        Cluster(api.kubeconfig()).get(CONFIGMAPS)
 
 
 @pytest.mark.parametrize("body", [b"<html>please log in</html>", b'["a", "list"]', b"null"])
@@ -164,12 +165,38 @@ def test_a_kind_that_the_cluster_lacks(kube: Cluster, version: str, kind: str) -
 # Credentials.
 
 
-def _exec_plugin(tmp_path: Path, token: str) -> dict[str, object]:
-    """A kubeconfig user whose token comes from a program (client.authentication.k8s.io/v1)."""
-    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": token}}
-    script = tmp_path / "login.py"
-    script.write_text(f"print({json.dumps(json.dumps(answer))})")
-    return {"exec": {"apiVersion": answer["apiVersion"], "command": sys.executable, "args": [str(script)]}}
+class LoginProgram:
+    """A login program (client.authentication.k8s.io/v1) that gives what `answer` says, and fails where
+    that is None. + user: its entry in a kubeconfig"""
+
+    def __init__(self, folder: Path, **status: str) -> None:
+        self._answer, self._runs = folder / "answer", folder / "runs"
+        script = folder / "login.py"
+        lines = (f"open({str(self._runs)!r}, 'a').write('x')", f"print(open({str(self._answer)!r}).read())")
+        script.write_text("\n".join(lines))
+        version = "client.authentication.k8s.io/v1"
+        self.user = {"exec": {"apiVersion": version, "command": sys.executable, "args": [str(script)]}}
+        self.answer(**status)
+
+    def answer(self, **status: str) -> None:
+        self._answer.unlink(missing_ok=True)
+        if status:
+            answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+            self._answer.write_text(json.dumps(answer))
+
+    @property
+    def runs(self) -> int:
+        return len(self._runs.read_text()) if self._runs.exists() else 0
+
+
+def _in(seconds: float) -> str:
+    """A time as login programs write it."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shown(api: FakeApi) -> list[str | None]:
+    """The credentials that arrived, in order."""
+    return [request.headers.get("Authorization") for request in api.requests]
 
 
 @pytest.mark.parametrize("form", ["content", "one line of JSON", "path", "environment"])
@@ -178,7 +205,7 @@ def test_every_form_of_kubeconfig_logs_in(
     api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, login: str
 ) -> None:
     api.token = "sesame"
-    content = api.kubeconfig({"token": "sesame"} if login == "token" else _exec_plugin(tmp_path, "sesame"))
+    content = api.kubeconfig({"token": "sesame"} if login == "token" else LoginProgram(tmp_path, token="sesame").user)
     file = tmp_path / "config"
     file.write_text(content)
     monkeypatch.setattr(AMBIENT, str(file))
@@ -199,6 +226,128 @@ def test_a_login_that_is_refused(api: FakeApi) -> None:
     assert (caught.value.status, str(caught.value)) == (401, f"GET {CONFIGMAPS}: Unauthorized")
 
 
+def test_a_token_may_end_with_its_line(api: FakeApi) -> None:
+    Cluster(api.kubeconfig({"token": "sesame\n"})).get(CONFIGMAPS)
+    assert _shown(api) == ["Bearer sesame"]
+
+
+@pytest.mark.parametrize("form", ["content", "path"])
+def test_a_token_file_is_read_again_for_each_call(api: FakeApi, tmp_path: Path, form: str) -> None:
+    file, config = tmp_path / "token", tmp_path / "config"
+    file.write_text("first\n")
+    # In a file, paths are relative to the file.
+    config.write_text(api.kubeconfig({"tokenFile": "token"}))
+    kube = Cluster(api.kubeconfig({"tokenFile": str(file)}) if form == "content" else str(config))
+    kube.get(CONFIGMAPS)
+    file.write_text("second\n")
+    kube.get(CONFIGMAPS)
+    assert _shown(api) == ["Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize("state", ["empty", "absent", "no text"])
+def test_while_a_token_file_is_replaced_the_last_token_counts(api: FakeApi, tmp_path: Path, state: str) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    kube = Cluster(api.kubeconfig({"tokenFile": str(file)}))
+    kube.get(CONFIGMAPS)
+    file.unlink() if state == "absent" else file.write_bytes(b"" if state == "empty" else b"\xff\xfe")
+    kube.get(CONFIGMAPS)
+    assert _shown(api) == ["Bearer first"] * 2
+
+
+def test_a_token_file_comes_before_a_token(api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of the file")
+    Cluster(api.kubeconfig({"token": "static", "tokenFile": str(tmp_path / "token")})).get(CONFIGMAPS)
+    assert _shown(api) == ["Bearer of the file"]
+
+
+def test_a_token_near_its_end_is_asked_for_again(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY_SECONDS", 0.0)
+    program = LoginProgram(tmp_path, token="first", expirationTimestamp=_in(60))
+    kube = Cluster(api.kubeconfig(program.user))
+    kube.get(CONFIGMAPS)
+    program.answer(token="second", expirationTimestamp=_in(3600))
+    for _ in range(3):
+        kube.get(CONFIGMAPS)
+    assert _shown(api)[-3:] == ["Bearer second"] * 3
+    # The first call looks at the end too; the second token is far from its own.
+    assert program.runs == 3
+
+
+def test_a_token_that_lives_for_minutes_does_not_cost_a_login_for_each_call(api: FakeApi, tmp_path: Path) -> None:
+    program = LoginProgram(tmp_path, token="short", expirationTimestamp=_in(60))
+    kube = Cluster(api.kubeconfig(program.user))
+    for _ in range(5):
+        kube.get(CONFIGMAPS)
+    assert program.runs == 1
+
+
+def test_a_login_that_fails_later_leaves_the_token(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY_SECONDS", 0.0)
+    program = LoginProgram(tmp_path, token="first", expirationTimestamp=_in(60))
+    kube = Cluster(api.kubeconfig(program.user))
+    kube.get(CONFIGMAPS)
+    program.answer()
+    kube.get(CONFIGMAPS)
+    assert (_shown(api), program.runs) == (["Bearer first"] * 2, 3)
+
+
+def test_a_token_that_is_refused_is_asked_for_again(api: FakeApi, tmp_path: Path) -> None:
+    program = LoginProgram(tmp_path, token="first")
+    api.token = "first"
+    kube = Cluster(api.kubeconfig(program.user))
+    kube.get(CONFIGMAPS)
+    program.answer(token="second")
+    api.token = "second"
+    kube.create(CONFIGMAPS, THING)
+    assert _shown(api) == ["Bearer first", "Bearer first", "Bearer second"]
+    assert (program.runs, kube.requests) == (2, 3)
+    assert api.objects[f"{CONFIGMAPS}/thing"]["data"] == {"a": "1"}
+
+
+def test_a_kubeconfig_that_was_written_anew_is_read_again(api: FakeApi, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(api.kubeconfig({"token": "first"}))
+    kube = Cluster(str(config))
+    kube.get(CONFIGMAPS)
+    config.write_text(api.kubeconfig({"token": "second"}))
+    api.token = "second"
+    assert kube.get(CONFIGMAPS)["items"] == []
+
+
+def test_a_refused_login_is_tried_twice_and_no_more(api: FakeApi) -> None:
+    api.token = "sesame"
+    with pytest.raises(ClusterError):
+        Cluster(api.kubeconfig({"token": "wrong"})).get(CONFIGMAPS)
+    assert len(api.requests) == 2
+
+
+def test_a_login_program_that_fails_is_said_and_not_remembered(api: FakeApi, tmp_path: Path) -> None:
+    program = LoginProgram(tmp_path)
+    kube = Cluster(api.kubeconfig(program.user))
+    with pytest.raises(ClusterError) as caught:
+        kube.get(CONFIGMAPS)
+    assert str(caught.value) == "the login program of user me in the kubeconfig fails: run it by hand to see why"
+    assert api.requests == []
+    program.answer(token="sesame")
+    kube.get(CONFIGMAPS)
+    assert _shown(api) == ["Bearer sesame"]
+
+
+def test_the_files_of_the_environment_are_one(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = json.loads(api.kubeconfig({"tokenFile": "token"}))
+    folder = tmp_path / "users"
+    folder.mkdir()
+    (folder / "token").write_text("sesame")
+    (tmp_path / "clusters.json").write_text(json.dumps({**whole, "users": []}))
+    (folder / "users.json").write_text(json.dumps({"users": whole["users"]}))
+    monkeypatch.setattr(AMBIENT, os.pathsep.join([str(tmp_path / "clusters.json"), str(folder / "users.json")]))
+    Cluster().get(CONFIGMAPS)
+    assert _shown(api) == ["Bearer sesame"]
+
+
 def test_the_context_chooses_the_cluster(api: FakeApi) -> None:
     config = json.loads(api.kubeconfig())
     config["clusters"].append({"name": "other", "cluster": {"server": "http://127.0.0.1:1"}})
@@ -214,6 +363,8 @@ BROKEN = {
     "no YAML": ("users: [\n  token: {hidden-token", "it is not YAML"),
     "no kubeconfig": ("a: b\nc: d\n", "Invalid kube-config file. Expected key current-context in kube-config"),
     "a list": ("- a\n- b\n", "Invalid kube-config file. Expected key current-context in kube-config"),
+    "nothing": ("\n", "it has not the form of a kubeconfig"),
+    "words for lists": ("current-context: a\ncontexts: b\n", "it has not the form of a kubeconfig"),
 }
 
 
@@ -222,6 +373,26 @@ def test_a_kubeconfig_that_cannot_be_used(kubeconfig: str, reason: str) -> None:
     with pytest.raises(ClusterError) as caught:
         Cluster(kubeconfig).get(CONFIGMAPS)
     assert str(caught.value) == f"the kubeconfig cannot be used: {reason}"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"usr": {"token": "hidden-token"}},
+        {"user": {"auth-provider": {"name": "oidc", "config": {"client-secret": "hidden-token"}}}},
+        {"user": {"client-certificate-data": "hidden-token"}},
+        {"user": "hidden-token"},
+    ],
+)
+@pytest.mark.parametrize("form", ["content", "path"])
+def test_an_error_shows_no_credential(api: FakeApi, tmp_path: Path, entry: dict[str, object], form: str) -> None:
+    config = json.loads(api.kubeconfig(cluster={"server": "https://127.0.0.1:1"}))
+    content = json.dumps({**config, "users": [{"name": "me", **entry}]})
+    (tmp_path / "config").write_text(content)
+    with pytest.raises(ClusterError) as caught:
+        Cluster(content if form == "content" else str(tmp_path / "config")).get(CONFIGMAPS)
+    assert str(caught.value).startswith("the kubeconfig cannot be used: ")
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_unknown_context_is_said(api: FakeApi) -> None:
@@ -264,3 +435,36 @@ def test_another_certificate_is_not_trusted(certificate: tuple[str, str], quick_
     start = f"there is no trusted connection to the cluster at {secure.url}: "
     assert str(caught.value).startswith(start)
     assert "certificate verify failed" in str(caught.value)
+
+
+def test_a_pods_token_is_read_again_for_each_call(
+    certificate: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    monkeypatch.setattr(AMBIENT, str(tmp_path / "absent"))
+    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_TOKEN_FILENAME", str(file))
+    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_CERT_FILENAME", certificate[0])
+    with FakeApi(tls=certificate) as secure:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", secure.url.rpartition(":")[2])
+        kube = Cluster()
+        kube.get(CONFIGMAPS)
+        file.write_text("second")
+        kube.get(CONFIGMAPS)
+        assert _shown(secure) == ["Bearer first", "Bearer second"]
+
+
+def test_a_login_program_may_give_a_certificate(certificate: tuple[str, str], tmp_path: Path) -> None:
+    cert, key = (Path(file).read_text() for file in certificate)
+    program = LoginProgram(tmp_path, clientCertificateData=cert, clientKeyData=key)
+    with FakeApi(tls=certificate) as secure:
+        wanted = secure._server.socket.context  # type: ignore[attr-defined]
+        wanted.load_verify_locations(certificate[0])
+        wanted.verify_mode = ssl.CERT_REQUIRED
+        kube = Cluster(secure.kubeconfig(program.user, {"certificate-authority": certificate[0]}))
+        kube.get(CONFIGMAPS)
+        # As the API server answers once the certificate has ended.
+        secure.faults.append(Fault(status=401))
+        kube.get(CONFIGMAPS)
+    assert (len(secure.requests), program.runs) == (3, 2)

@@ -125,7 +125,7 @@ def test_everything_is_saved_before_it_is_done(world: World, bad_ratio: float) -
 
 
 def test_without_saving_first_that_test_is_red(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Walk, "_save", lambda self, plan, before, decision, seen: None)
+    monkeypatch.setattr(Walk, "_save", lambda self, before, decision, seen: None)
     with pytest.raises(AssertionError):
         test_everything_is_saved_before_it_is_done(world, 0.0)
 
@@ -144,7 +144,7 @@ def test_another_run_that_takes_over_ends_this_one(world: World) -> None:
     def take_over(action: Action, state: State) -> None:
         if isinstance(action, SetWeight) and action.percent == 50:
             other = loaded(world)
-            other.save(PLAN, state, 0.0)
+            other.save(state, 0.0)
 
     world.before_action = take_over
     with pytest.raises(JournalError, match="another run is releasing shop"):

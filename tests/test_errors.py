@@ -14,11 +14,15 @@ import pytest
 
 from pulumi_rollout import errors
 from pulumi_rollout.cluster import Cluster
+from pulumi_rollout.core.state import State
 from pulumi_rollout.errors import (
     ClusterError,
     Conflict,
+    Fenced,
+    Held,
     InvalidInput,
     JournalError,
+    Locked,
     MetricsError,
     NotFound,
     Refused,
@@ -26,10 +30,12 @@ from pulumi_rollout.errors import (
     RolloutFailed,
 )
 from pulumi_rollout.http import Http
-from pulumi_rollout.journal import Journal
+from pulumi_rollout.journal import Journal, Record
 from tests.fake_api import FakeApi, Fault
-from tests.fake_app import CONFIGMAP, SERVICES, FakeApp
+from tests.fake_app import CONFIGMAP, LEASE, SERVICES, FakeApp
+from tests.fake_world import PLAN, FakeEngine
 from tests.provider_calls import PROVIDER, failures
+from tests.release_calls import Up
 
 PROMETHEUS = {"prometheus": "http://prometheus:9090"}
 RATE = {"successRate": {"minPercent": 99}}
@@ -74,6 +80,28 @@ INPUTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "policy.canary",
         "weights must rise from step to step, but 10 follows 20",
     ),
+    "a weight to confirm that is none": (
+        canary(weights=[5, 20], confirmAt=[0, 50]),
+        "policy.canary.confirmAt",
+        "there is no step of weight 50; there are: 0, 5, 20",
+    ),
+    "what to do while people are awaited": (
+        canary(onWait="sleep"),
+        "policy.canary.onWait",
+        "input should be 'wait' or 'hold', not 'sleep'",
+    ),
+    "what to do about a failed gate": (
+        canary(onFailure="ignore"),
+        "policy.canary.onFailure",
+        "input should be 'revert' or 'freeze', not 'ignore'",
+    ),
+    "a command that nobody can give": (
+        canary(forbiddenCommands=["explode"]),
+        "policy.canary.forbiddenCommands.0",
+        "input should be 'pause', 'resume', 'promote', 'promote-full', 'abort', 'restart' or 'set-weight', "
+        "not 'explode'",
+    ),
+    "no time at all": (canary(timeLimit="0s"), "policy.canary.timeLimit", "input should be greater than 0, not '0s'"),
     "an unknown gate": (
         canary(gates=[{"latencyy": {}}]),
         "policy.canary.gates.0",
@@ -171,6 +199,31 @@ def never_ready(app: FakeApp, kube: Cluster) -> None:
     PROVIDER.update("x", {}, app.inputs("v2"))
 
 
+def fenced_off(app: FakeApp, kube: Cluster) -> None:
+    journal = Journal(kube, "prod", "shop", "")
+    record = Record(
+        state=State(walk="v2-1", revision="v2", stable="v1", started_at=1, phase_at=1, move_at=1), plan=PLAN, saved_at=1
+    )
+    journal.begin(record)
+    found = app.api.objects[CONFIGMAP]
+    app.api.put(CONFIGMAP, {**found, "data": {**found["data"], "guard": '{"walk": "v2-1", "at": "now"}'}})
+    journal.save(record.state, 2)
+
+
+def somebody_else(app: FakeApp, kube: Cluster) -> None:
+    def beat(method: str, path: str) -> None:
+        if path == LEASE:
+            app.api.put(LEASE, {"spec": {"holderIdentity": "bob@ci"}})
+
+    up = Up(app, FakeEngine())
+    up.before_request = beat
+    up()
+
+
+def confirmed_by_people(app: FakeApp, kube: Cluster) -> None:
+    Up(app, FakeEngine())(settings={"confirm_at": [20], "on_wait": "hold"})
+
+
 RAISED: dict[type[RolloutError], tuple[Callable[[FakeApp, Cluster], None], str]] = {
     InvalidInput: (no_router, "route.router: there is no router envoyy; there are: gateway"),
     ClusterError: (forbidden, f"GET {SERVICES}: as the test wants it"),
@@ -182,10 +235,21 @@ RAISED: dict[type[RolloutError], tuple[Callable[[FakeApp, Cluster], None], str]]
         "ConfigMap prod/rollout-shop cannot be read as a journal: look at the route's weights, "
         "put them right by hand, then delete the ConfigMap",
     ),
+    Fenced: (fenced_off, "the guard in the cluster is putting the traffic of shop back"),
     Refused: (
         elsewhere,
         "Deployment prod/shop-v2 at URL is not the one that this stack has made: "
         "give Application the kubeconfig and context of the Kubernetes provider",
+    ),
+    Locked: (
+        somebody_else,
+        "bob@ci is releasing shop (at its begin): wait for its end, or put the old version back with "
+        "`rollout abort shop -n prod`",
+    ),
+    Held: (
+        confirmed_by_people,
+        "waits for promotion at weight 20; weight 20 % is held and nobody watches it: `rollout promote shop -n prod` "
+        "and then `pulumi up` go on, `rollout abort` puts the old version back",
     ),
     RolloutFailed: (
         never_ready,
@@ -215,10 +279,13 @@ def test_every_class_of_the_tree_occurs() -> None:
 
 
 def test_the_tree_is_drawn_as_it_is() -> None:
-    drawn = [line for line in (errors.__doc__ or "").splitlines() if "─" in line]
-    parents = {"├── ": RolloutError, "└── ": RolloutError, "│   ": ClusterError}
-    found = {line.lstrip("│├└─ ").split()[0]: parents[line[:4]] for line in drawn}
-    assert found == {item.__name__: item.__bases__[0] for item in classes() - {RolloutError}}
+    found, parent = {}, ""
+    for line in [line for line in (errors.__doc__ or "").splitlines() if "─" in line]:
+        name = line.lstrip("│├└─ ").split()[0]
+        below = line.startswith("│")
+        found[name] = parent if below else "RolloutError"
+        parent = parent if below else name
+    assert found == {item.__name__: item.__bases__[0].__name__ for item in classes() - {RolloutError}}
 
 
 def test_inputs_that_are_no_rollouts_at_all(app: FakeApp) -> None:

@@ -67,7 +67,9 @@ def test_every_reading_can_be_folded_and_kept(name: str) -> None:
     """Whatever was parsed, the evidence stays countable, and the state is the same after JSON."""
     reading = SOURCES[name.split("/")[0]].parse(SOURCE, [load(name)["body"]], BACKENDS)
     evidence = fold(fold(Evidence(), reading), reading)
-    state = State(revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, evidence={"gate": evidence})
+    state = State(
+        walk="v2-0", revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, evidence={"gate": evidence}
+    )
     assert State.model_validate_json(state.model_dump_json()) == state
 
 

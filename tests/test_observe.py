@@ -66,7 +66,7 @@ def observer(app: FakeApp, kube: Cluster, http: Any = None, revision: str = "v2"
 
 
 def state(phase: Phase = Phase.SHIFTING, stable: str | None = "v1") -> State:
-    return State(revision="v2", stable=stable, started_at=0, phase_at=0, move_at=0, phase=phase)
+    return State(walk="v2-0", revision="v2", stable=stable, started_at=0, phase_at=0, move_at=0, phase=phase)
 
 
 def look(app: FakeApp, kube: Cluster, plan: Plan = NO_GATES, **of_state: Any) -> Seen:
@@ -207,18 +207,27 @@ ENDPOINTS = {
 }
 
 
+@pytest.mark.parametrize("phase", [Phase.PROMOTING, Phase.REVERTING])
 @pytest.mark.parametrize(("apex", "own", "same"), ENDPOINTS.values(), ids=ENDPOINTS)
 def test_the_apex_is_ready_with_just_the_revisions_pods(
-    app: FakeApp, api: FakeApi, kube: Cluster, apex: list[Any], own: list[Any], same: bool
+    app: FakeApp, api: FakeApi, kube: Cluster, apex: list[Any], own: list[Any], same: bool, phase: Phase
 ) -> None:
     _endpoints(api, "shop", *apex)
     _endpoints(api, "shop-v1", *own)
-    assert look(app, kube).apex_ready is same
+    assert look(app, kube, phase=phase).apex_ready is same
 
 
 def test_endpoints_may_be_null(app: FakeApp, api: FakeApi, kube: Cluster) -> None:
     api.objects[f"{SLICES}/shop-x"]["endpoints"] = None
-    assert look(app, kube).apex_ready is False
+    assert look(app, kube, phase=Phase.PROMOTING).apex_ready is False
+
+
+@pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.SHIFTING, Phase.PAUSED])
+def test_endpoints_are_not_asked_for_before_the_apex_turns(
+    app: FakeApp, api: FakeApi, kube: Cluster, phase: Phase
+) -> None:
+    assert look(app, kube, phase=phase).apex_ready is True
+    assert not any(request.path == SLICES for request in api.requests)
 
 
 def test_an_apex_that_is_not_there_or_not_ours(app: FakeApp, api: FakeApi, kube: Cluster) -> None:
@@ -241,7 +250,7 @@ def test_a_cluster_that_does_not_answer_is_not_a_look(
 ) -> None:
     api.faults.append(Fault(path="endpointslices", status=503, times=10))
     with pytest.raises(ClusterError):
-        look(app, kube)
+        look(app, kube, phase=Phase.PROMOTING)
 
 
 # Numbers.

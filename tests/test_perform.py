@@ -28,7 +28,7 @@ from pulumi_rollout.perform import MINIMUM_ANNOTATION, WRITE_ATTEMPTS, Performer
 from tests.fake_api import FakeApi, Fault, Manifest
 from tests.fake_app import DEPLOYMENTS, ROUTE, SERVICES, FakeApp
 
-STATE = State(revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, phase=Phase.SHIFTING)
+STATE = State(walk="v2-0", revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, phase=Phase.SHIFTING)
 FIRST_RELEASE = STATE.model_copy(update={"stable": None})
 
 

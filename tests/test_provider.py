@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
 from copy import deepcopy
+from typing import Any
 
 import pytest
 from pulumi.runtime import rpc
 
+from pulumi_rollout import release
 from pulumi_rollout.errors import ClusterError, JournalError, Refused, RolloutFailed
 from tests.fake_api import FakeApi, Fault
-from tests.fake_app import CONFIGMAP, QUICK, ROUTE, SERVICES, FakeApp
+from tests.fake_app import COMMANDS, CONFIGMAP, GUARD_JOB, LEASE, QUICK, ROUTE, SERVICES, FakeApp
 from tests.fake_world import FakeEngine
 from tests.provider_calls import PROVIDER, checked, failures, state_of, traffic_writes
 
@@ -77,12 +82,22 @@ def test_read_tells_what_serves(app: FakeApp, api: FakeApi) -> None:
     assert PROVIDER.read("prod/shop", state).outs["serving_revision"] == "v2"
 
 
-def test_delete_forgets_the_journal_and_nothing_else(app: FakeApp, api: FakeApi) -> None:
+def test_delete_forgets_the_release_and_nothing_else(app: FakeApp, api: FakeApi) -> None:
     PROVIDER.update("prod/shop", {}, app.inputs("v2"))
+    api.put(COMMANDS, {"data": {}})
+    api.put(GUARD_JOB, {})
     before = set(api.objects)
     PROVIDER.delete("prod/shop", state_of(app, "v2"))
     PROVIDER.delete("prod/shop", state_of(app, "v2"))
-    assert before - set(api.objects) == {CONFIGMAP}
+    assert before - set(api.objects) == {CONFIGMAP, COMMANDS, LEASE, GUARD_JOB}
+
+
+def test_deleting_needs_no_right_to_guards(app: FakeApp, api: FakeApi) -> None:
+    """Whoever does without a guard must be able to destroy all the same."""
+    PROVIDER.update("prod/shop", {}, app.inputs("v2"))
+    api.faults.append(Fault(path="/apis/batch|rbac|serviceaccounts", status=403, times=1e9))
+    PROVIDER.delete("prod/shop", state_of(app, "v2"))
+    assert not {CONFIGMAP, LEASE} & set(api.objects)
 
 
 def test_another_port_is_refused_as_the_apex_has_one(app: FakeApp) -> None:
@@ -160,6 +175,40 @@ def test_a_newer_journal_is_said_at_preview(app: FakeApp, api: FakeApi) -> None:
     api.put(CONFIGMAP, {"data": {"state": '{"state": {"format": 99}}'}})
     [(path, reason)] = failures(olds, app.inputs("v2"))
     assert (path, "written by a newer version" in reason) == ("journal", True)
+
+
+def limited(app: FakeApp, limit: str, revision: str = "v2") -> dict[str, Any]:
+    policy = {"canary": {**QUICK["canary"], "timeLimit": limit}}
+    return app.inputs(revision, policy=policy)
+
+
+def test_a_time_limit_that_is_too_short_is_said_at_preview(
+    app: FakeApp, fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning and no error: the walk puts the old version back in time."""
+    monkeypatch.setattr(release, "STARTED_AT", time.time() - 60)
+    olds = state_of(app, "v1")
+    assert failures(olds, limited(app, "10m")) == []
+    assert fake_engine.warned == [
+        "the rollout may take up to 22 min, but the time limit of this run (10 min) ends in 8 min: raise it before, "
+        "or shorten the rollout (deadline)"
+    ]
+
+
+def test_an_end_that_does_not_matter_is_not_said(app: FakeApp, fake_engine: FakeEngine) -> None:
+    olds = state_of(app, "v1")
+    assert failures(olds, limited(app, "10h")) == []
+    assert failures(olds, limited(app, "10s", revision="v1")) == [], "nothing will walk"
+    assert fake_engine.warned == []
+
+
+def test_a_token_that_ends_too_soon_is_said_at_preview(app: FakeApp, api: FakeApi, fake_engine: FakeEngine) -> None:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": int(time.time()) + 120}).encode()).decode().rstrip("=")
+    cluster = {"kubeconfig": api.kubeconfig({"token": f"e30.{claims}.c2ln"})}
+    assert failures(state_of(app, "v1"), app.inputs("v2", cluster=cluster)) == []
+    [warning] = fake_engine.warned
+    assert "but the token of user me in the kubeconfig ends in 1" in warning
+    assert claims not in warning
 
 
 @pytest.mark.parametrize("trouble", ["journal", "cluster"])

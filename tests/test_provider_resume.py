@@ -22,7 +22,7 @@ def test_a_way_back_that_was_not_confirmed_is_a_change(app: FakeApp, api: FakeAp
     assert journal.record is not None
     failed = {"phase": Phase.FAILED, "move": 0, "reason": "3 of 9 failed", "confirmed": False, "weight_percent": 0}
     state = journal.record.state.model_copy(update=failed)
-    journal.end(journal.record.plan, state, fake_engine.now(), judged=True, retry="")
+    journal.end(state, fake_engine.now())
     assert PROVIDER.diff("prod/shop", olds, olds).changes is True
     PROVIDER.update("prod/shop", olds, olds)
     assert (app.serving, app.backends, app.replicas("v2")) == ("v1", {"shop": None}, 0)

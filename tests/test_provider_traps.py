@@ -11,10 +11,12 @@ import pytest
 from pulumi.dynamic import UpdateResult
 
 from pulumi_rollout import provider as module
+from pulumi_rollout import release
 from pulumi_rollout.driver import Walk
 from pulumi_rollout.errors import Refused, RolloutError, RolloutFailed
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.journal import Journal
+from pulumi_rollout.lock import Lock
 from pulumi_rollout.provider import RolloutProvider
 from tests.fake_api import FakeApi
 from tests.fake_app import DEPLOYMENTS, QUICK, ROUTE, FakeApp
@@ -108,7 +110,7 @@ def test_trap_08_another_cluster_is_not_walked(app: FakeApp, api: FakeApi) -> No
 
 
 def test_trap_08_without_comparing_the_uid_it_is(app: FakeApp, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_same_cluster", lambda inputs, cluster: None)
+    monkeypatch.setattr(release, "_same_cluster", lambda inputs, cluster: None)
     with pytest.raises(AssertionError):
         check_other_cluster(app, api)
 
@@ -141,7 +143,8 @@ def test_trap_14_a_walk_that_was_won_is_not_walked_again(app: FakeApp, api: Fake
 def from_the_state(inputs: Inputs) -> str:
     """The release that takes the state's word for what serves."""
     cluster, engine = module._cluster(inputs), module.Engine(inputs.urn)
-    walk = Walk(inputs, cluster, module._journal(inputs, cluster).load(), engine)
+    lock = Lock(cluster, inputs.namespace, inputs.app, engine)
+    walk = Walk(inputs, cluster, module._journal(inputs, cluster).load(), lock, engine)
     return str(walk.run(module._plan(inputs), walk.begin("v1")).phase)
 
 
@@ -183,7 +186,7 @@ def check_remembered(app: FakeApp, fake_engine: FakeEngine, api: FakeApi) -> Non
         said = str(error)
     assert said == (
         "shop-v2 has failed before, and no traffic was moved to it again: the new version has no ready pod at 20 %; "
-        "release another revision, or set another `retry` to try this one once more"
+        "release another revision, or try this one once more after `rollout retry shop -n prod` or with another `retry`"
     )
     assert traffic_writes(api) == 0
 
@@ -195,7 +198,7 @@ def test_trap_16_a_failed_revision_is_refused(app: FakeApp, fake_engine: FakeEng
 def test_trap_16_without_the_memory_it_is_tried_again(
     app: FakeApp, fake_engine: FakeEngine, api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Journal, "failure_of", lambda self, revision, retry: None)
+    monkeypatch.setattr(Journal, "failure_of", lambda self, revision, retry, retries: None)
     with pytest.raises(AssertionError):
         check_remembered(app, fake_engine, api)
 

@@ -39,6 +39,10 @@ ALLOWED = {
         "pulumi_rollout.metrics",
     ),
     "pulumi_rollout.inputs": ("pulumi_rollout.core.targets",),
+    "pulumi_rollout.origin": (),
+    "pulumi_rollout.engine": (),
+    "pulumi_rollout.patches": (),
+    "pulumi_rollout.tell": ("pulumi_rollout.core",),
     "pulumi_rollout": ("pulumi_rollout",),
     "components": ("components", "pulumi_rollout"),
 }
@@ -49,9 +53,32 @@ PURE = {
     "pulumi_rollout.metrics": set(),
     "pulumi_rollout.errors": set(),
     "pulumi_rollout.inputs": {"pydantic"},
+    "pulumi_rollout.patches": set(),
+    "pulumi_rollout.tell": set(),
 }
 # The order of the files that are executed: each may import those after it, never those before.
-ORDER = ("provider", "driver", "perform", "journal", "observe", "cluster", "http", "inputs", "errors")
+ORDER = (
+    "cli",
+    "provider",
+    "release",
+    "driver",
+    "guard",
+    "events",
+    "tell",
+    "perform",
+    "lock",
+    "control",
+    "journal",
+    "observe",
+    "expiry",
+    "cluster",
+    "http",
+    "patches",
+    "origin",
+    "engine",
+    "inputs",
+    "errors",
+)
 # With their own times, these would make a decision depend on more than its inputs.
 IMPURE = {
     "time",
@@ -151,15 +178,35 @@ def test_vendors_do_not_import_each_other(package: str) -> None:
 
 
 def test_what_is_executed_is_in_order() -> None:
-    """provider -> driver -> perform, journal -> observe -> cluster, http -> inputs -> errors."""
+    """cli, provider -> release -> driver -> what it uses -> cluster, http -> inputs -> errors."""
     for position, name in enumerate(ORDER):
-        path = ROOT / "pulumi_rollout" / f"{name}.py"
-        earlier = {f"pulumi_rollout.{other}" for other in ORDER[:position]}
-        assert imports(path) & earlier == set(), name
+        for path in found_of(name):
+            earlier = [f"pulumi_rollout.{other}" for other in ORDER[:position]]
+            assert not any(inside(module, one) for module in imports(path) for one in earlier), name
+
+
+def found_of(name: str) -> list[Path]:
+    """The files of a module or of a package."""
+    path = ROOT / "pulumi_rollout" / name
+    return sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+def test_the_order_names_every_file() -> None:
+    there = {path.stem for path in (ROOT / "pulumi_rollout").glob("*.py")} - {"__init__", "__main__"}
+    assert there == set(ORDER) - {"cli"}
+
+
+def test_those_that_write_know_nothing_of_each_other() -> None:
+    """The lock, the commands, the journal, the guard: only what puts them together knows them all."""
+    apart = {f"pulumi_rollout.{name}" for name in ("lock", "control", "journal", "guard", "events", "perform")}
+    for name in sorted(apart):
+        path = ROOT / f"{name.replace('.', '/')}.py"
+        assert imports(path) & (apart - {name}) == set(), name
 
 
 def test_the_order_of_core() -> None:
-    """plan -> nothing; state, targets -> plan; evidence -> nothing; gates, moves -> state; machine -> all."""
+    """plan, evidence -> nothing; state, targets -> plan; gates, moves -> state; conditions, commands -> those;
+    machine -> all."""
     core = "pulumi_rollout.core"
     found = {
         path.stem: {module.removeprefix(f"{core}.") for module in imports(path) if inside(module, core)}
@@ -173,7 +220,9 @@ def test_the_order_of_core() -> None:
         "state": {"plan"},
         "gates": {"evidence", "plan", "state"},
         "moves": {"plan", "state"},
-        "machine": {"gates", "moves", "plan", "state"},
+        "commands": {"moves", "plan", "state"},
+        "conditions": {"gates", "moves", "plan", "state"},
+        "machine": {"commands", "conditions", "gates", "moves", "plan", "state"},
         "strategies": {"plan"},
     }
 

@@ -17,7 +17,8 @@ async def run(arguments: argparse.Namespace) -> None:
     async with connect(arguments.kubeconfig) as api:
         directory = arguments.directory.resolve()
         directory.mkdir(parents=True, exist_ok=True)
-        kubelet = Kubelet(Node(api, arguments.images.resolve(), directory, arguments.node, arguments.address))
+        images, name, address = arguments.images.resolve(), arguments.node, arguments.address
+        kubelet = Kubelet(Node(api, images, directory, name, address, arguments.api_address))
         work = asyncio.create_task(kubelet.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True, help="for volumes and logs")
     parser.add_argument("--node", default="lab", help="the Node's name")
     parser.add_argument("--address", default="10.44.0.1", help="the Node's address; pods share its /16")
+    parser.add_argument("--api-address", default="10.96.0.1", help="the API server's address as pods see it")
     asyncio.run(run(parser.parse_args()))
 
 

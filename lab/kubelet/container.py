@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab.kubelet import content, images, probes
+from lab.kubelet import content, images, probes, volumes
 from lab.kubelet.api import UNREACHABLE, Api, Json
 
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 1.0, 10.0
@@ -139,13 +139,14 @@ class Container:
     async def _launch(self) -> Launch:
         around = self._around
         image = images.resolve(around.images, self.spec["image"])
-        mounts = content.mounts(self.spec, around.volumes)
+        mounts = volumes.mounts(self.spec, around.volumes)
         env = await content.environment(around.api, around.pod, self.spec, image, around.place)
         env = {name: content.move(value, mounts) for name, value in env.items()}
         command = [content.move(word, mounts) for word in content.command_line(self.spec, image, env)]
         if not command:
             raise content.ConfigError("no command specified")
-        launch = Launch(command, {"PATH": os.environ.get("PATH", os.defpath)} | env, mounts)
+        path = os.pathsep.join([*image.path, os.environ.get("PATH", os.defpath)])
+        launch = Launch(command, {"PATH": path} | env, mounts)
         for kind in ("startup", "readiness", "liveness"):
             if spec := self.spec.get(f"{kind}Probe"):
                 address = around.place.address
@@ -185,7 +186,8 @@ class Container:
         with self._around.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 # Without its kubelet a process must not live on: the next one would start it again.
-                *("setpriv", "--pdeathsig", "KILL", "--", *command),
+                *("setpriv", "--pdeathsig", "KILL", "--"),
+                *(*volumes.mounting(launch.mounts, self._around.directory), *command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

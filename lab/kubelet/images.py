@@ -28,6 +28,8 @@ class Image:
 
     program: str
     command: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    path: tuple[str, ...]
     env: dict[str, str]
 
 
@@ -56,6 +58,8 @@ def resolve(file: Path, name: str) -> Image:
         return Image(
             program=repository.rpartition("/")[2],
             command=tuple(_fill(word) for word in entry["command"]),
+            entrypoint=tuple(entry.get("entrypoint", ())),
+            path=tuple(str(Path(_fill(program)).parent) for program in entry.get("path", ())),
             env={"VERSION": tag, **{key: _fill(value) for key, value in env.items()}},
         )
     except tools.SetupError as error:

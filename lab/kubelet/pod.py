@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab.kubelet import content, status
+from lab.kubelet import content, status, volumes
 from lab.kubelet.api import STRATEGIC, UNREACHABLE, Api, ApiError, Json
 from lab.kubelet.container import Container, Surroundings
 
 RETRY_SECONDS = 0.5
+VOLUMES_RETRY_SECONDS = 0.1
+"""In a new namespace, what every volume of a service account holds comes a moment after the first pod."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Node:
     directory: Path
     name: str
     address: str
+    api_address: str
 
 
 class Pod:
@@ -39,12 +42,13 @@ class Pod:
         self.address = address
         self._node = node
         self._manifest = manifest
-        self._place = content.Place(address, node.name, node.address)
+        self._place = content.Place(address, node.name, node.address, node.api_address)
         meta = manifest["metadata"]
         self._uid = meta["uid"]
         self._path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
         self._label = f"{meta['namespace']}_{meta['name']}_{self._uid}"
         self._directory = node.directory / "pods" / self._label
+        self._root = self._directory / "volumes"
         self._containers: list[Container] = []
         self._waiting: Json = {"reason": "ContainerCreating"}
         self._conditions: Sequence[Json] = manifest["status"].get("conditions", [])
@@ -72,16 +76,18 @@ class Pod:
 
     async def run(self) -> None:
         """Live until stopped, then remove the object; whatever ended by itself waits for its deletion."""
-        reporter = asyncio.create_task(self._report())
+        helpers = [asyncio.create_task(self._report())]
         try:
             self._dirty.set()
-            volumes = await self._volumes()
-            if volumes is not None:
-                await self._run_containers(volumes)
+            made = await self._volumes()
+            if made is not None:
+                helpers.append(asyncio.create_task(self._renew_tokens()))
+                await self._run_containers(made)
             self._dirty.set()
             await self._stop.wait()
         finally:
-            reporter.cancel()
+            for helper in helpers:
+                helper.cancel()
         with contextlib.suppress(ApiError, *UNREACHABLE):
             await self._push()
         await self._delete()
@@ -97,18 +103,21 @@ class Pod:
                 await self._stop.wait()
                 break
             try:
-                return await content.volumes(self._node.api, self._manifest, self._directory / "volumes")
+                return await volumes.prepare(self._node.api, self._manifest, self._root, self._place)
             except (content.ConfigError, *UNREACHABLE) as error:
                 self._hold("ContainerCreating", f"MountVolume.SetUp failed: {error}")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), RETRY_SECONDS)
+                await asyncio.wait_for(self._stop.wait(), VOLUMES_RETRY_SECONDS)
         return None
+
+    async def _renew_tokens(self) -> None:
+        await volumes.renew_tokens(self._node.api, self._manifest, self._root)
 
     def _hold(self, reason: str, message: str) -> None:
         self._waiting = {"reason": reason, "message": message}
         self._dirty.set()
 
-    async def _run_containers(self, volumes: dict[str, Path]) -> None:
+    async def _run_containers(self, made: dict[str, Path]) -> None:
         logs = self._node.directory / "logs"
         for spec in self._manifest["spec"]["containers"]:
             around = Surroundings(
@@ -116,7 +125,7 @@ class Pod:
                 images=self._node.images,
                 pod=self._manifest,
                 place=self._place,
-                volumes=volumes,
+                volumes=made,
                 directory=self._directory,
                 log=logs / f"{self._label}_{spec['name']}.log",
                 changed=self._dirty.set,

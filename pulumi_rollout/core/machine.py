@@ -1,25 +1,30 @@
 """The rollout logic, all of it: `decide(plan, state, seen) -> Decision`.
 
 A walk is a list of moves (`moves.py`). Each move has actions, which are idempotent, and a condition on what is
-seen; when the condition holds, the next move begins. Going forward is one list, made from the
-plan; going back is another. A breach, a deadline or a stop changes from the first to the second.
-Not here: how an action is performed, how a strategy becomes steps, what a gate's numbers mean.
+seen (`conditions.py`); when the condition holds, the next move begins. Going forward is one list, made
+from the plan; going back is another. A breach, a deadline or a stop changes from the first to the second.
+Not here: how an action is performed, how a strategy becomes steps, what a gate's numbers mean, what
+operators can ask for (`commands.py`).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from pulumi_rollout.core import conditions
+from pulumi_rollout.core.commands import obey
+from pulumi_rollout.core.conditions import because
 from pulumi_rollout.core.gates import Verdict, begin_step, explain, fold, judge, shared
 from pulumi_rollout.core.moves import (
-    Apex,
     Capacity,
     Drain,
     Dwell,
-    Home,
     Leave,
     Move,
     ScaleDown,
     Weight,
     apex_of,
+    confirmed_by_people,
     current,
     moves,
     needed_pods,
@@ -45,29 +50,45 @@ from pulumi_rollout.core.state import (
     Unpin,
 )
 
-QUICK_SECONDS, LOOK_SECONDS = 0.25, 0.5
+# How soon to look again: while a change is awaited, while a step lasts, and once a change is slow.
+QUICK_SECONDS, LOOK_SECONDS, SLOW_SECONDS, SLOW_AFTER_SECONDS = 0.25, 0.5, 1.0, 10.0
+
+
+class Breach(NamedTuple):
+    """Why a walk must turn back. + judged: it speaks against the revision; + freezes: people may be asked instead"""
+
+    reason: str
+    judged: bool
+    freezes: bool = False
 
 
 def decide(plan: Plan, state: State, seen: Seen) -> Decision:
     """What to remember, to do, and how long to wait, given what is seen. Pure."""
-    if state.phase in FINAL:
+    if state.phase in FINAL or state.held:
         return Decision(state=state)
+    state = obey(plan, state, seen.commands, seen.now)
     state = _with_met(plan, _with_evidence(plan, state, seen), seen)
     if state.phase is not Phase.REVERTING and (breach := _breach(plan, state, seen)):
-        return _revert(plan, state, seen, *breach)
+        turn = _freeze if _may_freeze(plan, state, seen, breach) else _revert
+        return turn(plan, state, seen, breach)
+    if state.phase is Phase.PAUSED:
+        return _wait_for_people(plan, state, seen)
     move = current(plan, state)
-    unmet = _unmet(plan, state, seen, move)
+    unmet = conditions.unmet(plan, state, seen, move)
     if unmet is None:
         return _advance(plan, state, seen)
-    if state.phase is Phase.REVERTING and seen.now - state.move_at > _deadline(plan, state, move)[0]:
+    if state.phase is Phase.REVERTING and seen.now - state.move_at > conditions.deadline(plan, state, move)[0]:
         return _give_up(state, seen, unmet)
-    wait = LOOK_SECONDS if isinstance(move, Dwell) else QUICK_SECONDS
+    slow = SLOW_SECONDS if seen.now - state.move_at > SLOW_AFTER_SECONDS else QUICK_SECONDS
+    wait = LOOK_SECONDS if isinstance(move, Dwell) else slow
     return Decision(state=state, actions=_actions(state, seen, move), wait_seconds=wait)
 
 
 def waiting_for(plan: Plan, state: State, seen: Seen) -> str:
     """What the current move waits for, in words."""
-    return (_unmet(plan, state, seen, current(plan, state)) or "") if state.phase not in FINAL else ""
+    if state.phase in FINAL:
+        return ""
+    return state.pause_reason or conditions.unmet(plan, state, seen, current(plan, state)) or ""
 
 
 def _with_evidence(plan: Plan, state: State, seen: Seen) -> State:
@@ -88,128 +109,67 @@ _NO_READING = Reading(no_data="not read yet")
 
 def _with_met(plan: Plan, state: State, seen: Seen) -> State:
     """Note since when the current move's condition holds; a condition that is lost begins anew."""
-    if _lacking(plan, state, seen, current(plan, state)) is not None:
+    if conditions.lacking(plan, state, seen, current(plan, state)) is not None:
         return state.model_copy(update={"met_at": None})
     return state if state.met_at is not None else state.model_copy(update={"met_at": seen.now})
 
 
-def _breach(plan: Plan, state: State, seen: Seen) -> tuple[str, bool] | None:
-    """Why the walk must turn back now, and whether that speaks against the revision; or None."""
+def _breach(plan: Plan, state: State, seen: Seen) -> Breach | None:
+    """Why the walk must turn back now, or None."""
     if seen.stop:
-        return seen.stop, False
+        return Breach(seen.stop, judged=False)
+    if state.abort:
+        return Breach(state.abort, judged=not state.restart)
     for gate in plan.gates:
         evidence = state.evidence[gate.id]
         if judge(plan, gate, evidence).verdict is Verdict.FAIL:
             held = f"{seen.now - state.move_at:.0f} s at {state.weight_percent} %"
-            return explain(plan, gate, evidence, held, seen.now), not shared(plan, gate, evidence)
-    move = current(plan, state)
+            verdict = explain(plan, gate, evidence, held, seen.now)
+            return Breach(verdict, judged=not shared(plan, gate, evidence), freezes=True)
     serving = state.weight_percent > 0 or seen.apex_revision == state.revision
     if serving and state.stable is not None and seen.canary_ready == 0:
-        return f"the new version has no ready pod at {state.weight_percent} %{_because(seen.canary_problem)}", True
-    limit, what = _deadline(plan, state, move)
-    if seen.now - state.move_at > limit and (unmet := _unmet(plan, state, seen, move)) is not None:
-        return f"{unmet}, after {limit:.0f} s ({what})", False
+        problem = f"the new version has no ready pod at {state.weight_percent} %{because(seen.canary_problem)}"
+        return Breach(problem, judged=True)
+    return None if state.phase is Phase.PAUSED else _deadline(plan, state, seen)
+
+
+def _deadline(plan: Plan, state: State, seen: Seen) -> Breach | None:
+    """A move, or the whole walk, that takes too long. A pause is not timed."""
+    move = current(plan, state)
+    limit, what = conditions.deadline(plan, state, move)
+    if seen.now - state.move_at > limit and (unmet := conditions.unmet(plan, state, seen, move)) is not None:
+        return Breach(f"{unmet}, after {limit:.0f} s ({what})", judged=False, freezes=True)
     if seen.now - state.started_at > plan.limits.rollout_seconds and state.phase is not Phase.PROMOTING:
-        return f"the rollout was not over after {plan.limits.rollout_seconds:.0f} s (deadline)", False
+        late = f"the rollout was not over after {plan.limits.rollout_seconds:.0f} s (deadline)"
+        return Breach(late, judged=False, freezes=True)
     return None
 
 
-def _deadline(plan: Plan, state: State, move: Move) -> tuple[float, str]:
-    """How long a move may take, and the name of the setting that says so."""
-    match move:
-        case Capacity():
-            return plan.limits.preparing_seconds, "preparing"
-        case Dwell(step):
-            return max(plan.steps[step].max_wait_seconds, plan.steps[step].interval_seconds), "maxWait"
-        case _:
-            limits = plan.limits
-            return limits.propagation_seconds + max(limits.settle_seconds, limits.drain_seconds), "propagation"
+def _may_freeze(plan: Plan, state: State, seen: Seen, breach: Breach) -> bool:
+    # A weight on no pods is an outage, which does not wait for people.
+    if plan.on_failure == "revert" or not breach.freezes or seen.canary_ready == 0:
+        return False
+    return state.phase in (Phase.SHIFTING, Phase.PAUSED)
 
 
-def _unmet(plan: Plan, state: State, seen: Seen, move: Move) -> str | None:
-    """What the move still waits for, or None when its condition has held for its settling time."""
-    if (lacking := _lacking(plan, state, seen, move)) is not None:
-        return lacking
-    match move:
-        case Weight() | Apex() | Home() | Leave():
-            seconds = plan.limits.settle_seconds
-        case Drain():
-            seconds = plan.limits.drain_seconds
-        case _:
-            return None
-    held = seen.now - (seen.now if state.met_at is None else state.met_at)
-    return None if held >= seconds else f"settling, {held:.0f} of {seconds:.0f} s"
+def _freeze(plan: Plan, state: State, seen: Seen, breach: Breach) -> Decision:
+    """Keep the weight as it is until people have decided."""
+    paused = _to(state, Phase.PAUSED, state.move, seen.now)
+    frozen = {"move_at": state.move_at, "pause_reason": f"frozen: {breach.reason}", "frozen": True}
+    return _wait_for_people(plan, paused.model_copy(update=frozen), seen)
 
 
-def _lacking(plan: Plan, state: State, seen: Seen, move: Move) -> str | None:
-    """What is not yet seen to be as the move wants it, or None."""
-    if (astray := _astray(state, seen, move)) is not None:
-        return astray
-    match move:
-        case Capacity(percent):
-            return _capacity_unmet(plan, state, seen, percent)
-        case Weight(percent):
-            if seen.weight_percent != percent:
-                return _too_few(seen, percent) or f"the route does not have weight {percent} yet"
-            return seen.route_problem
-        case Dwell(step):
-            if seen.weight_percent != state.weight_percent:
-                return f"the route does not have weight {state.weight_percent} any more{_because(seen.route_problem)}"
-            return _dwell_unmet(plan, state, seen.now - state.move_at, step)
-        case Home() | Leave():
-            return seen.route_problem
-        case ScaleDown():
-            return None if seen.canary_replicas == 0 else "the failed version still has pods"
-        case Apex() | Drain():
-            return None
-
-
-def _astray(state: State, seen: Seen, move: Move) -> str | None:
-    """Traffic that is not where the move has it. Looked at during every move, so that an edit by
-    somebody else, or a late answer, cannot end a walk with traffic on pods that are about to go."""
-    wanted = apex_of(state, move)
-    if wanted is None:
-        return None
-    turned = state.phase is Phase.REVERTING or wanted == state.revision
-    if seen.apex_revision != wanted or (turned and not seen.apex_ready):
-        return f"the apex Service does not have the pods of {wanted} yet"
-    if state.phase is Phase.REVERTING and seen.weight_percent:
-        return "the route does not have weight 0 yet"
-    left = isinstance(move, Leave | Drain | ScaleDown)
-    return "the route is not as it was before yet" if left and seen.weight_percent is not None else None
-
-
-def _capacity_unmet(plan: Plan, state: State, seen: Seen, percent: int) -> str | None:
-    if state.phase is Phase.PREPARING and state.stable is not None:
-        for gate in plan.gates:
-            if (reason := state.evidence[gate.id].no_data) is not None:
-                return _too_few(seen, percent) or f"gate {gate.id} has no data: {reason}"
-    return _too_few(seen, percent)
-
-
-def _too_few(seen: Seen, percent: int) -> str | None:
-    """Why the canary cannot take this weight, or None when it has the ready pods for it."""
-    need = needed_pods(percent, seen.stable_replicas)
-    if seen.canary_ready >= need:
-        return None
-    return f"{seen.canary_ready} of {need} pods are ready{_because(seen.canary_problem)}"
-
-
-def _dwell_unmet(plan: Plan, state: State, held: float, number: int) -> str | None:
-    step = plan.steps[number]
-    for gate in plan.gates:
-        evidence = state.evidence[gate.id]
-        judgement = judge(plan, gate, evidence)
-        if plan.evidence == "required" and judgement.verdict is not Verdict.PASS:
-            return f"gate {gate.id} is undecided after {evidence.canary.total:,} canary requests"
-        if judgement.step_total < plan.limits.min_samples:
-            seen = f"{judgement.step_total} of {plan.limits.min_samples} requests seen at this step"
-            return f"gate {gate.id} waits: {seen}{_because(evidence.no_data)}"
-    return None if held >= step.interval_seconds else f"{held:.0f} of {step.interval_seconds:.0f} s"
-
-
-def _because(reason: str | None) -> str:
-    return f": {reason}" if reason else ""
+def _wait_for_people(plan: Plan, state: State, seen: Seen) -> Decision:
+    """Stay paused; or, when frozen or as the policy has it, end the process and leave the walk held."""
+    move = current(plan, state)
+    actions = _actions(state, seen, move)
+    # Traffic is put where it belongs before nobody looks any more.
+    rising = isinstance(move, Weight) and not state.frozen and (seen.weight_percent or 0) < state.weight_percent
+    settled = not rising and not any(isinstance(action, SetWeight | PointApex) for action in actions)
+    waited = plan.on_wait == "hold" and seen.now - state.phase_at >= plan.wait_seconds
+    if settled and (state.frozen or waited):
+        return Decision(state=state.model_copy(update={"held": True}))
+    return Decision(state=state, actions=actions, wait_seconds=LOOK_SECONDS)
 
 
 def _actions(state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
@@ -231,15 +191,16 @@ def _actions(state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
         case Weight(percent):
             if state.phase is Phase.PREPARING:
                 actions.append(Pin(replicas=seen.stable_replicas))
+            may_rise = not state.frozen and conditions.too_few(seen, percent) is None
             if not listed:
                 actions.append(SetWeight(percent=0))
-            elif (seen.weight_percent or 0) < percent and _too_few(seen, percent) is None:
+            elif (seen.weight_percent or 0) < percent and may_rise:
                 actions.append(SetWeight(percent=percent))
         case Leave() | Drain() | ScaleDown() if listed:
             if not seen.weight_percent:
                 actions.append(Restore())
         case ScaleDown():
-            if _astray(state, seen, move) is None:
+            if conditions.astray(state, seen, move) is None:
                 actions.append(Scale(replicas=0))
         case _:
             pass
@@ -254,11 +215,14 @@ def _advance(plan: Plan, state: State, seen: Seen) -> Decision:
             return Decision(state=_to(state, Phase.FAILED, 0, seen.now), actions=(Unpin(),))
         following = _to(state, Phase.REVERTING, state.move + 1, seen.now)
         return Decision(state=following, actions=_actions(following, seen, back[following.move]))
+    if confirmed_by_people(plan, state) and state.move > state.approved_move:
+        return Decision(state=_paused_for_people(state, seen), wait_seconds=LOOK_SECONDS)
     way = moves(plan, first_release=state.stable is None)
     if state.move + 1 == len(way):
         return Decision(state=_to(state, Phase.SUCCEEDED, 0, seen.now), actions=(Resize(), Unpin()))
-    phase, move = way[state.move + 1]
-    following = _to(state, phase, state.move + 1, seen.now)
+    position = next(n for n in range(state.move + 1, len(way)) if not _is_skipped(state, way[n][0]))
+    phase, move = way[position]
+    following = _to(state, phase, position, seen.now)
     if isinstance(move, Weight):
         following = following.model_copy(update={"weight_percent": move.percent})
     if isinstance(move, Weight) and following.phase is Phase.SHIFTING:
@@ -267,15 +231,20 @@ def _advance(plan: Plan, state: State, seen: Seen) -> Decision:
     return Decision(state=following, actions=_actions(following, seen, move))
 
 
-def _revert(plan: Plan, state: State, seen: Seen, reason: str, judged: bool) -> Decision:
+def _is_skipped(state: State, phase: Phase) -> bool:
+    return state.skips_steps and phase is Phase.SHIFTING
+
+
+def _paused_for_people(state: State, seen: Seen) -> State:
+    paused = _to(state, Phase.PAUSED, state.move, seen.now)
+    reason = f"waits for promotion at weight {state.weight_percent}"
+    return paused.model_copy(update={"move_at": state.move_at, "pause_reason": reason, "awaiting": True})
+
+
+def _revert(plan: Plan, state: State, seen: Seen, breach: Breach) -> Decision:
     following = _to(state, Phase.REVERTING, 0, seen.now)
-    following = following.model_copy(
-        update={
-            "reason": reason,
-            "judged": judged,
-            "weight_percent": 0,
-        }
-    )
+    update = {"reason": breach.reason, "judged": breach.judged, "weight_percent": 0, "pause_reason": None}
+    following = following.model_copy(update=update)
     return Decision(state=following, actions=_actions(following, seen, current(plan, following)))
 
 

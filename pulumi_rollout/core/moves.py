@@ -13,6 +13,8 @@ from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import Phase, State
 
 MIN_CANARY_PODS = 2
+# Where the steps begin in the way forward, and of how many moves each is made.
+FIRST_STEP, MOVES_A_STEP = 2, 3
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,17 @@ def current(plan: Plan, state: State) -> Move:
     first = state.stable is None
     if state.phase is Phase.REVERTING:
         return way_back(first_release=first)[state.move]
+    if state.phase is Phase.PAUSED and state.manual_weight_percent is not None:
+        return Weight(state.manual_weight_percent)
     return moves(plan, first_release=first)[state.move][1]
+
+
+def confirmed_by_people(plan: Plan, state: State) -> bool:
+    """Whether somebody has to agree before the walk leaves the move that it is at."""
+    move = current(plan, state)
+    if isinstance(move, Dwell):
+        return plan.steps[move.step].wait_for_person
+    return state.phase is Phase.PREPARING and move == Weight(0) and plan.wait_before_traffic
 
 
 def apex_of(state: State, move: Move) -> str | None:
@@ -109,7 +121,17 @@ def needed_pods(percent: int, stable_replicas: int) -> int:
 
 
 def step_number(plan: Plan, state: State) -> int | None:
-    """The step whose weight is set or being judged, counted from 0."""
-    if state.phase is not Phase.SHIFTING:
+    """The step whose weight is set or being judged, counted from 0; None before the first."""
+    if state.phase not in (Phase.SHIFTING, Phase.PAUSED) or state.move < FIRST_STEP:
         return None
-    return min((state.move - 2) // 3, len(plan.steps) - 1)
+    return min((state.move - FIRST_STEP) // MOVES_A_STEP, len(plan.steps) - 1)
+
+
+def dwell_of(step: int) -> int:
+    """The position of a step's last move."""
+    return FIRST_STEP + MOVES_A_STEP * step + MOVES_A_STEP - 1
+
+
+def begin_of(step: int) -> int:
+    """The position of a step's first move; of the first one of promoting, for the number after the last step."""
+    return FIRST_STEP + MOVES_A_STEP * step

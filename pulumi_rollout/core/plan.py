@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+# What an operator can ask of a walk that is under way or held (`commands.py`).
+Verb = Literal["pause", "resume", "promote", "promote-full", "abort", "restart", "set-weight"]
+
 
 class Frozen(BaseModel):
     """Base of every model here: immutable, and an unknown key is an error rather than ignored."""
@@ -47,11 +50,13 @@ class Step(Frozen):
 
     + interval_seconds: the least the step lasts
     + max_wait_seconds: the most; a step that is still undecided then ends the walk with a revert
+    + wait_for_person: when it is over, the walk pauses until somebody promotes it
     """
 
     weight_percent: int
     interval_seconds: float = Field(ge=0)
     max_wait_seconds: float = Field(gt=0)
+    wait_for_person: bool = False
 
 
 class Limits(Frozen):
@@ -81,6 +86,15 @@ class Plan(Frozen):
     + beta: chance to promote one that does not; kept under `evidence: required` only
     + evidence: `required` = a step ends only when every gate has shown that its objective is met;
       `sufficient` = interval and min_samples are enough as long as no gate has failed
+    + wait_before_traffic: somebody has to promote the walk before the first weight
+    + on_wait, wait_seconds: `wait` = a paused walk waits for people without end; `hold` = after
+      wait_seconds the update ends with an error, the weight stays, and the next one goes on
+    + on_failure: `revert`, or `freeze` = a failed gate or deadline holds the weight for people to decide
+    + on_interrupted: a walk that was cut off is taken up where it stood, or put back and begun anew
+    + on_locked: while somebody else releases the application, `refuse` or `wait`
+    + forbidden_commands: what operators may not ask of this walk
+    + guard_image: of the Job that puts traffic back when nobody walks any more; None = no guard
+    + time_limit_seconds: how long the process may run, as a CI job may; None = without a limit
     """
 
     version: Literal[1] = 1
@@ -91,6 +105,15 @@ class Plan(Frozen):
     beta: float = Field(default=0.05, gt=0, lt=1)
     evidence: Literal["required", "sufficient"] = "sufficient"
     limits: Limits = Limits()
+    wait_before_traffic: bool = False
+    on_wait: Literal["wait", "hold"] = "wait"
+    wait_seconds: float = Field(default=0, ge=0)
+    on_failure: Literal["revert", "freeze"] = "revert"
+    on_interrupted: Literal["resume", "restart"] = "resume"
+    on_locked: Literal["refuse", "wait"] = "refuse"
+    forbidden_commands: tuple[Verb, ...] = ()
+    guard_image: str | None = None
+    time_limit_seconds: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _weights_rise(self) -> Plan:
@@ -118,9 +141,14 @@ class Plan(Frozen):
         return self.alpha / max(1, len(self.gates))
 
     def worst_case_seconds(self) -> float:
-        """The longest that this plan can take before it has promoted or reverted."""
+        """The longest that this plan can take before it has promoted or reverted, people's waiting left out."""
         steps = sum(max(step.interval_seconds, step.max_wait_seconds) for step in self.steps)
-        return min(self.limits.rollout_seconds, self.limits.preparing_seconds + steps) + self.limits.drain_seconds
+        forward = min(self.limits.rollout_seconds, self.limits.preparing_seconds + steps)
+        return forward + self.way_back_seconds()
+
+    def way_back_seconds(self) -> float:
+        """What a way back needs at most, as long as the proxy and the cluster answer."""
+        return self.limits.propagation_seconds + 2 * self.limits.settle_seconds + self.limits.drain_seconds
 
 
 def schema() -> dict[str, Any]:

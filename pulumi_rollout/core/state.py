@@ -1,6 +1,7 @@
 """What a walk remembers, sees and does: Phase, State, Seen, Action, and the table of transitions.
 
-Lives here: data only. The rule that turns one state into the next is `machine.decide`.
+Lives here: data, and what time that passed unwatched means for it. The rule that turns one state
+into the next is `machine.decide`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from pulumi_rollout.core.plan import Frozen
+from pulumi_rollout.core.plan import Frozen, Verb
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 
 
 class Phase(StrEnum):
@@ -19,6 +20,7 @@ class Phase(StrEnum):
 
     PREPARING = "preparing"
     SHIFTING = "shifting"
+    PAUSED = "paused"
     PROMOTING = "promoting"
     REVERTING = "reverting"
     SUCCEEDED = "succeeded"
@@ -27,8 +29,9 @@ class Phase(StrEnum):
 
 # Absent transitions are illegal. docs/states.md is drawn from this table.
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
-    Phase.PREPARING: frozenset({Phase.SHIFTING, Phase.SUCCEEDED, Phase.REVERTING}),
-    Phase.SHIFTING: frozenset({Phase.PROMOTING, Phase.REVERTING}),
+    Phase.PREPARING: frozenset({Phase.SHIFTING, Phase.PAUSED, Phase.PROMOTING, Phase.SUCCEEDED, Phase.REVERTING}),
+    Phase.SHIFTING: frozenset({Phase.PAUSED, Phase.PROMOTING, Phase.REVERTING}),
+    Phase.PAUSED: frozenset({Phase.PREPARING, Phase.SHIFTING, Phase.PROMOTING, Phase.REVERTING}),
     Phase.PROMOTING: frozenset({Phase.SUCCEEDED, Phase.REVERTING}),
     Phase.REVERTING: frozenset({Phase.FAILED}),
     Phase.SUCCEEDED: frozenset(),
@@ -86,9 +89,51 @@ class Evidence(Frozen):
     no_data: str | None = None
 
 
+class Command(Frozen):
+    """What an operator asks of a walk (`commands.obey`).
+
+    + id: counts up per application; the walk remembers the last that it has answered
+    + walk, step: the walk and the step that the operator saw; a command for another one is refused
+    """
+
+    id: int
+    verb: Verb
+    walk: str
+    step: int | None = None
+    weight_percent: int | None = None
+    reason: str = ""
+    by: str
+    at: float
+
+
+class Retry(Frozen):
+    """An operator's leave to try a failed revision again.
+
+    + id: counts with the commands
+    + revision: that may be tried again
+    """
+
+    id: int
+    revision: str
+    by: str
+    at: float
+
+
+class Answer(Frozen):
+    """What came of a command. + at: when the walk answered, unix seconds"""
+
+    id: int
+    verb: Verb
+    by: str
+    at: float
+    accepted: bool
+    text: str
+
+
 class State(Frozen):
     """A walk, saved whole before its actions are performed.
 
+    + walk: the walk's id, `<revision>-<unix second of its begin>`
     + move: position in the machine's list of moves for the phase
     + met_at: since when the move's condition is seen to hold; settling and draining count from there
     + reason: why the walk reverts; the verdict once the phase is reverting
@@ -97,9 +142,18 @@ class State(Frozen):
     + confirmed: the way back was seen to be complete
     + original: the route's objects as they were before the walk, as JSON; restored at the end
     + stable: the revision that serves when the walk begins; None for a first release
+    + pause_reason: why it is paused; awaiting: by the plan, for somebody's agreement; frozen: by a
+      breach, under `on_failure: freeze`
+    + held: paused without a process that runs it, until the next update
+    + approved_move: people have agreed to leave this move, and those before it, without waiting
+    + skips_steps: promote --full: from the move under way straight to promoting
+    + manual_weight_percent: set by an operator, and kept for as long as the walk is paused
+    + abort: why somebody wants it put back; restart: and begun anew afterwards
+    + command: id of the last command that was answered; answers: the last ones
     """
 
     format: int = STATE_FORMAT
+    walk: str
     phase: Phase = Phase.PREPARING
     move: int = 0
     revision: str
@@ -114,6 +168,35 @@ class State(Frozen):
     judged: bool = True
     confirmed: bool = True
     original: str = "[]"
+    pause_reason: str | None = None
+    awaiting: bool = False
+    frozen: bool = False
+    held: bool = False
+    approved_move: int = -1
+    skips_steps: bool = False
+    manual_weight_percent: int | None = None
+    abort: str | None = None
+    restart: bool = False
+    command: int = 0
+    answers: tuple[Answer, ...] = ()
+
+    @property
+    def begun_at(self) -> float:
+        """Unix second of the walk's begin, which no pause moves on."""
+        return float(self.walk.rpartition("-")[2])
+
+
+def later(state: State, gap_seconds: float) -> State:
+    """A state with time that nobody watched taken out of its clocks; what had to hold begins anew."""
+    clocks = {name: getattr(state, name) + gap_seconds for name in ("started_at", "phase_at", "move_at")}
+    return state.model_copy(update={**clocks, "met_at": None})
+
+
+def taken_up(state: State, saved_at: float, now: float) -> State:
+    """A state that a process left behind, for the one that goes on with it."""
+    if state.phase is Phase.PAUSED:  # not one second of which has been waited by this process yet
+        return later(state, now - state.phase_at).model_copy(update={"held": False, "phase_at": now})
+    return later(state, now - saved_at)
 
 
 class Seen(Frozen):
@@ -127,7 +210,8 @@ class Seen(Frozen):
     + route_problem: why the proxy has not taken the route; None once it has
     + apex_revision: the revision that the apex selects; None when there is no apex
     + apex_ready: the apex's endpoints are just that revision's ready pods
-    + stop: why the walk has to end, said by a person, the engine or the clock
+    + stop: why the walk has to end, said by the engine, the clock or the guard
+    + commands: what operators have asked for, oldest first
     """
 
     now: float
@@ -141,6 +225,7 @@ class Seen(Frozen):
     apex_ready: bool = False
     readings: dict[str, Reading] = Field(default_factory=dict)
     stop: str | None = None
+    commands: tuple[Command, ...] = ()
 
 
 class Scale(Frozen):

@@ -7,13 +7,16 @@ and their expansion into steps. Not here: anything that happens during a walk.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, problems_of
+from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, Verb, problems_of
 from pulumi_rollout.errors import InvalidInput
+
+# A shell and kubectl: Kubernetes' own image of kubectl has no shell.
+GUARD_IMAGE = "docker.io/alpine/kubectl:1.33.3"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -73,10 +76,22 @@ class Canary(Written):
     settle: Duration = 2.0
     drain: Duration = 15.0
     deadline: Deadline = 3600.0
+    confirm_at: list[int] = []
+    on_wait: Literal["wait", "hold"] = "wait"
+    wait: Duration = 0.0
+    on_failure: Literal["revert", "freeze"] = "revert"
+    on_interrupted: Literal["resume", "restart"] = "resume"
+    on_locked: Literal["refuse", "wait"] = "refuse"
+    forbidden_commands: list[Verb] = []
+    guard: bool = True
+    guard_image: str = GUARD_IMAGE
+    time_limit: Deadline | None = None
 
 
 GATES = {"success_rate": SuccessRate}
 STRATEGIES = {"canary": Canary}
+# Settings that the plan has under the same name.
+AS_WRITTEN = ("alpha", "beta", "evidence", "on_wait", "on_failure", "on_interrupted", "on_locked", "forbidden_commands")
 
 
 def compile_policy(policy: dict[str, Any], proxies: dict[str, set[str]]) -> Plan:
@@ -89,9 +104,15 @@ def compile_policy(policy: dict[str, Any], proxies: dict[str, set[str]]) -> Plan
     try:
         canary = STRATEGIES[name].model_validate(settings)
         weights = _weights(canary)
+        _check_confirmations(canary, weights)
         gates, sources = _gates(canary, proxies)
         steps = [
-            Step(weight_percent=weight, interval_seconds=canary.interval, max_wait_seconds=canary.max_wait)
+            Step(
+                weight_percent=weight,
+                interval_seconds=canary.interval,
+                max_wait_seconds=canary.max_wait,
+                wait_for_person=weight in canary.confirm_at,
+            )
             for weight in weights
         ]
         limits = Limits(
@@ -107,10 +128,12 @@ def compile_policy(policy: dict[str, Any], proxies: dict[str, set[str]]) -> Plan
                 "steps": steps,
                 "gates": gates,
                 "sources": sources,
-                "alpha": canary.alpha,
-                "beta": canary.beta,
-                "evidence": canary.evidence,
                 "limits": limits,
+                "wait_before_traffic": 0 in canary.confirm_at,
+                "wait_seconds": canary.wait,
+                "guard_image": canary.guard_image if canary.guard else None,
+                "time_limit_seconds": canary.time_limit,
+                **{name: getattr(canary, name) for name in AS_WRITTEN},
             }
         )
     except ValidationError as error:
@@ -139,6 +162,13 @@ def _weights(canary: Canary) -> list[int]:
     if not 1 <= canary.max_weight <= 100:
         raise InvalidInput([("policy.canary.maxWeight", f"lies between 1 and 100 percent, not {canary.max_weight}")])
     return [*range(canary.step_weight, canary.max_weight, canary.step_weight), canary.max_weight]
+
+
+def _check_confirmations(canary: Canary, weights: list[int]) -> None:
+    if unknown := [weight for weight in canary.confirm_at if weight not in (0, *weights)]:
+        choices = ", ".join(map(str, (0, *weights)))
+        reason = f"there is no step of weight {unknown[0]}; there are: {choices}"
+        raise InvalidInput([("policy.canary.confirmAt", reason)])
 
 
 def _gates(canary: Canary, proxies: dict[str, set[str]]) -> tuple[list[Gate], dict[str, Source]]:

@@ -1,7 +1,8 @@
 """The laws of a walk (docs/states.md), each a function from a history to what breaks it.
 
-Lives here: what must hold, said without the machine's own helpers where that is possible, so that
-a mistake in these is seen. Not here: the histories (`world.py`), or the mutants (`mutants.py`).
+Lives here: what must hold whether or not people intervene, said without the machine's own helpers where
+that is possible, so that a mistake in these is seen. Not here: what people may expect (`laws_of_people.py`),
+what a cut may change (`laws_of_cuts.py`), the histories (`world.py`), or the mutants (`mutants.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pulumi_rollout.core import gates, machine
 from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import FINAL, TRANSITIONS, Phase, Restore, Scale, Seen, SetWeight, State
 from tests.core.scripts import NEW, OLD
-from tests.core.world import MOST_LOOKS, History, Moment, walk
+from tests.core.world import MOST_LOOKS, History, Moment, walked_seconds
 
 FORWARD = (Phase.PREPARING, Phase.SHIFTING, Phase.PROMOTING)
 # The most that passes between two looks of the simulated world.
@@ -40,41 +41,54 @@ def no_rise_without_pods(history: History) -> Iterator[str]:
 
 
 def promoted_with_full_capacity(history: History) -> Iterator[str]:
-    """The apex moves to the new revision only when that has stable's full count of ready pods."""
-    ready = 0
+    """All traffic, and the apex, go to the new revision only when that has stable's full count of ready pods."""
     for before, moment in pairwise(history.moments):
-        if before.decision.state.weight_percent < 100 <= moment.decision.state.weight_percent:
-            ready = moment.seen.canary_ready - moment.seen.stable_replicas
-        if moment.before.phase is Phase.PROMOTING and moment.share > 0 and ready < 0:
+        after = moment.decision.state
+        goes_over = after.phase is Phase.PROMOTING and after.weight_percent == 100 and after.move > _promoting(history)
+        ready = moment.seen.canary_ready - moment.seen.stable_replicas
+        if goes_over and before.decision.state.move <= _promoting(history) and ready < 0:
             yield f"{-ready} pods are missing"
 
 
 def turns_back_at_once(history: History) -> Iterator[str]:
-    """A stop, a failing gate, or a canary that serves without a ready pod turns the walk back at that look."""
+    """A stop, a failing gate, or a canary that serves without a ready pod turns the walk back at that look.
+    Under `freeze`, a gate that fails while steps are walked holds the weight instead."""
+    plan = history.script.plan
     for moment in history.moments:
-        after = moment.decision.state
-        if moment.before.phase not in FORWARD:
+        before, after = moment.before, moment.decision.state
+        if before.phase not in (*FORWARD, Phase.PAUSED):
             continue
-        dead = moment.before.weight_percent > 0 and moment.seen.canary_ready == 0
-        if (moment.seen.stop or dead or _failing(history.script.plan, after)) and after.phase is not Phase.REVERTING:
+        dead = before.weight_percent > 0 and moment.seen.canary_ready == 0 and not moment.accepted("set-weight")
+        must_turn = bool(moment.seen.stop) or dead
+        if _failing(plan, after) and not must_turn:
+            freezes = plan.on_failure == "freeze" and moment.seen.canary_ready and before.phase is not Phase.PROMOTING
+            must_turn = not (freezes and after.phase is Phase.PAUSED and after.frozen)
+        if must_turn and after.phase is not Phase.REVERTING:
             yield f"{moment.seen.stop}, {moment.seen.canary_ready} pods, and still {after.phase}"
 
 
 def deadlines_fire(history: History) -> Iterator[str]:
-    """No move, and no walk, lasts longer than its setting allows; every walk ends."""
+    """No move, and no walk, lasts longer than its setting allows, pauses left out; every walk ends.
+    What was frozen has its time anew."""
     limits = history.script.plan.limits
     longest = max([step.max_wait_seconds for step in history.script.plan.steps] + [limits.preparing_seconds])
     longest = max(longest, limits.propagation_seconds + max(limits.settle_seconds, limits.drain_seconds))
     entered: tuple[float, Phase, int] | None = None
-    for moment in history.moments:
-        after, now = moment.decision.state, moment.seen.now
+    begun = 0.0
+    for moment, now in walked_seconds(history):
+        after = moment.decision.state
+        if moment.before.frozen and not after.frozen:
+            begun, entered = now, None
+        if after.phase is Phase.PAUSED:
+            entered = None if moment.accepted("set-weight") else entered
+            continue
         if entered is None or entered[1:] != (after.phase, after.move):
             entered = now, after.phase, after.move
         if now - entered[0] > longest + LOOK_SECONDS:
             yield f"{now - entered[0]:.0f} s at move {after.move} of {after.phase}"
-        total = now - history.moments[0].seen.now
-        if total > limits.rollout_seconds + LOOK_SECONDS and after.phase in (Phase.PREPARING, Phase.SHIFTING):
-            yield f"{total:.0f} s of {limits.rollout_seconds:.0f} s, and still {after.phase}"
+        late = now - begun > limits.rollout_seconds + LOOK_SECONDS
+        if late and after.phase in (Phase.PREPARING, Phase.SHIFTING):
+            yield f"{now - begun:.0f} s of {limits.rollout_seconds:.0f} s, and still {after.phase}"
     if history.end.phase not in FINAL:
         yield f"no end after {MOST_LOOKS} looks"
 
@@ -164,37 +178,46 @@ def never_without_pods_while_listed(history: History) -> Iterator[str]:
 
 
 def enters_and_leaves_at_zero(history: History) -> Iterator[str]:
-    """A backend enters and leaves a route at weight 0, and stays there for the settling time (trap 22)."""
+    """A backend enters and leaves a route at weight 0, and stays there for the settling time (trap 22).
+    A write that arrives after that is undone at once, as an edit is."""
     settle = history.script.plan.limits.settle_seconds
     zero_since: float | None = None
     weighted_at = -inf
+    entered = False
     for moment in history.moments:
-        weighted_at = moment.seen.now if moment.seen.weight_percent else weighted_at
+        entered = moment.seen.weight_percent is not None and (entered or moment.seen.weight_percent > 0)
+        if moment.seen.weight_percent and not _leaving(history, moment.before):
+            weighted_at = moment.seen.now
         zero = moment.seen.weight_percent == 0 and moment.seen.route_problem is None
         zero_since = (moment.seen.now if zero_since is None else zero_since) if zero else None
         rises = any(isinstance(action, SetWeight) and action.percent for action in moment.decision.actions)
-        enters = rises and not moment.seen.weight_percent
+        enters = rises and not entered
         leaves = Restore() in moment.decision.actions
         early = enters and (zero_since is None or moment.seen.now - zero_since < settle)
         early = early or (leaves and moment.seen.now - weighted_at < settle)
         if early and history.script.edit is None:
             yield f"{moment.decision.actions} at weight {moment.seen.weight_percent}, 0 since {zero_since}"
     for event in history.events:
-        entered = isinstance(event.action, SetWeight) and event.weight is None and event.action.percent
-        if entered or (isinstance(event.action, Restore) and event.weight):
+        at_once = isinstance(event.action, SetWeight) and event.weight is None and event.action.percent
+        if at_once or (isinstance(event.action, Restore) and event.weight):
             yield f"{event.action} at weight {event.weight}"
 
 
 def weight_follows_the_plan(history: History) -> Iterator[str]:
-    """Weights come in the plan's order, none is left out, and each is held for its interval."""
-    raised = {0: history.moments[0].seen.now}
-    for moment in history.moments:
+    """Weights come in the plan's order, none is left out, and each is held for its interval, pauses left
+    out; unless somebody has set another weight, or has skipped steps."""
+    if any(moment.accepted("set-weight", "promote-full") for moment in history.moments):
+        return
+    raised = {0: 0.0}
+    for moment, now in walked_seconds(history):
         if moment.decision.state.phase in FORWARD:
-            raised.setdefault(moment.decision.state.weight_percent, moment.seen.now)
+            raised.setdefault(moment.decision.state.weight_percent, now)
     steps = history.script.plan.steps
     planned = [0, *dict.fromkeys([*(step.weight_percent for step in steps), 100])]
     if list(raised) != planned[: len(raised)]:
         yield f"{list(raised)} instead of {planned}"
+    if any(moment.accepted("promote") for moment in history.moments):
+        return
     for step, (begun, ended) in zip(steps, pairwise(list(raised.values())[1:]), strict=False):
         if ended - begun < step.interval_seconds:
             yield f"{step.weight_percent} % for {ended - begun:.1f} of {step.interval_seconds:.1f} s"
@@ -206,23 +229,23 @@ def nothing_stays_pinned(history: History) -> Iterator[str]:
         yield "stable is still pinned"
 
 
-def cut_is_the_same(history: History) -> Iterator[str]:
-    """A history that is cut after every look, and goes on from JSON, is the uncut one."""
-    resumed = walk(history.script, cut=True)
-    for number, (one, other) in enumerate(zip(history.moments, resumed.moments, strict=False)):
-        if one.decision != other.decision:
-            yield f"look {number}: {one.decision.state.phase} and {other.decision.state.phase}"
-            return
-    if len(history.moments) != len(resumed.moments):
-        yield f"{len(history.moments)} looks and {len(resumed.moments)}"
-
-
 def _rises(history: History) -> Iterator[tuple[Moment, int]]:
     """Every moment at which the route was told to give the canary more than was seen, and how much."""
     for moment in history.moments:
         for action in moment.decision.actions:
             if isinstance(action, SetWeight) and action.percent > (moment.seen.weight_percent or 0):
                 yield moment, action.percent
+
+
+def _promoting(history: History) -> int:
+    """The position of the first move after the steps, of which each has three, and two are before them."""
+    return 2 + 3 * len(history.script.plan.steps)
+
+
+def _leaving(history: History, state: State) -> bool:
+    """Whether the time at weight 0 is over: after Home, the first move back, and the fourth of promoting."""
+    home = {Phase.REVERTING: 0, Phase.PROMOTING: _promoting(history) + 3}
+    return state.phase in home and state.move > home[state.phase]
 
 
 def _failing(plan: Plan, state: State) -> bool:
@@ -251,6 +274,5 @@ LAWS: dict[str, Law] = {
         enters_and_leaves_at_zero,
         weight_follows_the_plan,
         nothing_stays_pinned,
-        cut_is_the_same,
     )
 }

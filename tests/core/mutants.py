@@ -1,7 +1,7 @@
 """The machine, broken on purpose: for each law at least one mutant on which its test must fail.
 
-A mutant replaces one function or table of `core/machine.py` or `core/moves.py`. What breaks no law
-here would be a law that cannot fail.
+A mutant replaces one function or table of the machine. What breaks no law here would be a law that
+cannot fail. Mutants that need people are in `mutants_of_people.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest import MonkeyPatch
 
-from pulumi_rollout.core import gates, machine, moves
+from pulumi_rollout.core import commands, conditions, gates, machine, moves
 from pulumi_rollout.core.gates import Verdict
 from pulumi_rollout.core.moves import Apex, Capacity, Drain, Dwell, Home, Leave, Move, ScaleDown, Weight
 from pulumi_rollout.core.plan import Plan
@@ -37,15 +37,15 @@ Way = list[tuple[Phase, Move]]
 
 
 def _forward(patch: MonkeyPatch, change: Callable[[Way], Way]) -> None:
-    """Replace the way forward, in both modules that use it."""
+    """Replace the way forward, in all modules that use it."""
     original = moves.moves
 
     def changed(plan: Plan, *, first_release: bool) -> Way:
         way = original(plan, first_release=first_release)
         return way if first_release else change(way)
 
-    patch.setattr(moves, "moves", changed)
-    patch.setattr(machine, "moves", changed)
+    for module in (moves, machine, commands):
+        patch.setattr(module, "moves", changed)
 
 
 def _back(patch: MonkeyPatch, way: list[Move]) -> None:
@@ -76,7 +76,8 @@ def doubled_weights(patch: MonkeyPatch) -> None:
 
 def any_number_of_pods(patch: MonkeyPatch) -> None:
     """One ready pod is enough for any weight."""
-    patch.setattr(machine, "needed_pods", lambda percent, stable: 1)
+    for module in (machine, conditions):
+        patch.setattr(module, "needed_pods", lambda percent, stable: 1)
 
 
 def pods_counted_once(patch: MonkeyPatch) -> None:
@@ -94,7 +95,7 @@ def promoted_as_it_is(patch: MonkeyPatch) -> None:
     _forward(
         patch, lambda way: [(p, Capacity(1) if p is Phase.PROMOTING and m == Capacity(100) else m) for p, m in way]
     )
-    patch.setattr(machine, "_too_few", lambda seen, percent: None if seen.canary_ready else "no pod is ready")
+    patch.setattr(conditions, "too_few", lambda seen, percent: None if seen.canary_ready else "no pod is ready")
 
 
 def deaf_to_stops(patch: MonkeyPatch) -> None:
@@ -121,7 +122,7 @@ def deaf_to_gates(patch: MonkeyPatch) -> None:
 
 def no_deadlines(patch: MonkeyPatch) -> None:
     """No move has a deadline."""
-    patch.setattr(machine, "_deadline", lambda plan, state, move: (inf, ""))
+    patch.setattr(conditions, "deadline", lambda plan, state, move: (inf, ""))
 
 
 def clocks_restart(patch: MonkeyPatch) -> None:
@@ -144,15 +145,16 @@ def way_back_forgets_the_apex(patch: MonkeyPatch) -> None:
     def forgets(state: State, move: Move) -> str | None:
         return state.revision if state.phase is Phase.REVERTING and state.stable else original(state, move)
 
-    patch.setattr(machine, "apex_of", forgets)
+    for module in (machine, conditions):
+        patch.setattr(module, "apex_of", forgets)
 
 
 def way_back_looks_once(patch: MonkeyPatch) -> None:
     """The way back trusts what it saw at its begin: a write that arrives late stays."""
-    original, late = machine._astray, (Drain, ScaleDown)
+    original, late = conditions.astray, (Drain, ScaleDown)
     patch.setattr(
-        machine,
-        "_astray",
+        conditions,
+        "astray",
         lambda state, seen, move: None if isinstance(move, late) else original(state, seen, move),
     )
     _actions(
@@ -195,7 +197,7 @@ def moods(patch: MonkeyPatch) -> None:
 def pods_before_traffic(patch: MonkeyPatch) -> None:
     """The way back begins with the pods."""
     _back(patch, [ScaleDown(), Home(), Leave(), Drain()])
-    patch.setattr(machine, "_astray", lambda state, seen, move: None)
+    patch.setattr(conditions, "astray", lambda state, seen, move: None)
     _actions(patch, lambda state, seen, move, actions: actions[::-1])
 
 
@@ -216,10 +218,10 @@ def taken_out_at_once(patch: MonkeyPatch) -> None:
 
 def settling_since_the_begin(patch: MonkeyPatch) -> None:
     """The settling time counts from the move's begin, not from when the proxy has the change."""
-    original = machine._unmet
+    original = conditions.unmet
     patch.setattr(
-        machine,
-        "_unmet",
+        conditions,
+        "unmet",
         lambda plan, state, seen, move: original(plan, state.model_copy(update={"met_at": state.move_at}), seen, move),
     )
 
@@ -256,19 +258,6 @@ def unpins_in_passing(patch: MonkeyPatch) -> None:
     patch.setattr(machine, "_advance", without)
 
 
-def memory_in_the_process(patch: MonkeyPatch) -> None:
-    """Evidence is kept beside the state, so that a resumed walk counts from nothing."""
-    original, last = machine.decide, [State(revision="", stable=None, started_at=0, phase_at=0, move_at=0)]
-
-    def forgetful(plan: Plan, state: State, seen: Seen) -> Decision:
-        kept = state if state is last[0] else state.model_copy(update={"evidence": {}})
-        decision = original(plan, kept, seen)
-        last[0] = decision.state
-        return decision
-
-    patch.setattr(machine, "decide", forgetful)
-
-
 def never_scaled_up(patch: MonkeyPatch) -> None:
     """The winner keeps the pods that it has."""
     original = machine._advance
@@ -303,5 +292,4 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "enters_and_leaves_at_zero": (listed_at_once, taken_out_at_once, settling_since_the_begin),
     "weight_follows_the_plan": (last_step_first, no_dwell),
     "nothing_stays_pinned": (unpins_in_passing,),
-    "cut_is_the_same": (memory_in_the_process,),
 }

@@ -1,4 +1,4 @@
-"""What befalls a simulated walk: a plan and a fate for it, drawn from a seed.
+"""What befalls a simulated walk: a plan, a fate, and people with their orders, drawn from a seed.
 
 Lives here: the choices. Not here: how the world carries them out (`world.py`).
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
+from typing import Any, Literal, get_args
 
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step
+from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, Verb
 from pulumi_rollout.core.state import Action, PointApex, Restore, SetWeight
 
-OLD, NEW = "v1", "v2"
+OLD, NEW, WALK = "v1", "v2", "v2-1000"
 KINDS = (
     "good",
     "good",
     "good",
     "bad",
+    "late",
     "late",
     "unready",
     "stopped",
@@ -31,6 +32,22 @@ KINDS = (
 )
 
 
+VERBS: tuple[Verb, ...] = get_args(Verb)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What somebody asks at a time, in seconds after the walk's begin.
+
+    + stale: given to an earlier walk, or to another step than is under way
+    """
+
+    at: float
+    verb: Verb
+    weight_percent: int
+    stale: Literal["walk", "step"] | None = None
+
+
 @dataclass(frozen=True)
 class Script:
     """What befalls one walk. Times are seconds after its begin; inf is never.
@@ -39,6 +56,9 @@ class Script:
     + stuck_from, stuck_until: the proxy takes no route in between
     + edit, edit_at: what somebody else does to the route or the apex
     + trouble: share of writes that are lost, and as many again that arrive late
+    + orders: what people ask, whether or not they were asked
+    + patience: seconds after which somebody looks after a walk that is paused
+    + answers: what is then said to it, in turn; weights of the set-weights among them are drawn
     """
 
     plan: Plan
@@ -57,6 +77,9 @@ class Script:
     edit: Action | None = None
     edit_at: float = inf
     trouble: float = 0.05
+    orders: tuple[Order, ...] = ()
+    patience: float = 5.0
+    answers: tuple[Verb, ...] = ()
 
 
 def draw_plan(rng: random.Random, fewest_gates: int) -> Plan:
@@ -69,7 +92,12 @@ def draw_plan(rng: random.Random, fewest_gates: int) -> Plan:
     required = bool(gates) and rng.random() < 0.15
     return Plan(
         steps=tuple(
-            Step(weight_percent=weight, interval_seconds=rng.uniform(0, 5), max_wait_seconds=rng.uniform(20, 40))
+            Step(
+                weight_percent=weight,
+                interval_seconds=rng.uniform(0, 5),
+                max_wait_seconds=rng.uniform(20, 40),
+                wait_for_person=rng.random() < 0.3,
+            )
             for weight in weights
         ),
         gates=tuple(gates),
@@ -84,6 +112,25 @@ def draw_plan(rng: random.Random, fewest_gates: int) -> Plan:
             rollout_seconds=rng.uniform(100, 300),
             min_samples=rng.choice([1, 5, 20]) if gates else 0,
         ),
+        wait_before_traffic=rng.random() < 0.15,
+        on_wait="hold" if rng.random() < 0.4 else "wait",
+        wait_seconds=rng.choice([0, 3]),
+        on_failure="freeze" if rng.random() < 0.6 else "revert",
+        # A restart always ends a walk, so that none waits for ever for what nobody may do.
+        forbidden_commands=rng.sample(sorted(set(VERBS) - {"restart"}), rng.choice([0, 0, 0, 1, 3])),
+    )
+
+
+def draw_orders(rng: random.Random) -> tuple[Order, ...]:
+    """What people ask of a walk: of more than half of them nothing."""
+    return tuple(
+        Order(
+            at=rng.uniform(0, 60),
+            verb=rng.choice([*VERBS, "pause", "promote", "set-weight"]),
+            weight_percent=rng.randint(0, 100),
+            stale=rng.choice([None, None, None, "walk", "step"]),
+        )
+        for _ in range(rng.choice([0, 0, 0, 1, 2, 4]))
     )
 
 
@@ -115,6 +162,9 @@ def draw_script(rng: random.Random) -> Script:
         replicas=rng.randint(1, 6),
         rps=rng.randint(20, 200),
         trouble=rng.choice([0.0, 0.05, 0.25]),
+        orders=draw_orders(rng),
+        patience=rng.uniform(0, 12),
+        answers=tuple(rng.choices(VERBS, weights=[1, 3, 6, 2, 1, 1, 2], k=3)),
     )
     return replace(script, **fate.get(kind, {}))
 

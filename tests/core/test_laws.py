@@ -1,25 +1,33 @@
 """The laws of a walk hold in a simulated world, and each of them can fail.
 
-The same laws are tried on histories from fixed seeds, whose ends are counted, on histories that
-hypothesis searches for, and on broken machines, where each must find its mutant.
+The same laws are tried on histories from fixed seeds, whose ends, pauses and cuts are counted, on histories
+that hypothesis searches for, and on broken machines, where each must find its mutant.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pulumi_rollout.core.state import Phase
-from tests.core.laws import LAWS
-from tests.core.mutants import MUTANTS, Mutant
-from tests.core.scripts import Script, draw_script, scripts
+from pulumi_rollout.core.gates import Verdict
+from pulumi_rollout.core.state import Phase, State
+from tests.core import laws, mutants
+from tests.core.laws import Law
+from tests.core.laws_of_cuts import LAWS_OF_CUTS, cuts_lose_no_request, lost_time_changes_no_verdict, may_cut, verdicts
+from tests.core.laws_of_people import LAWS_OF_PEOPLE
+from tests.core.mutants import Mutant
+from tests.core.mutants_of_people import MUTANTS_OF_PEOPLE
+from tests.core.scripts import VERBS, Script, draw_script, scripts
 from tests.core.world import History, walk
 
-HISTORIES = 200
+LAWS: dict[str, Law] = {**laws.LAWS, **LAWS_OF_PEOPLE, **LAWS_OF_CUTS}
+MUTANTS: dict[str, tuple[Mutant, ...]] = {**mutants.MUTANTS, **MUTANTS_OF_PEOPLE}
+HISTORIES = 240
 # Resumed after every look, a history takes three times as long.
 CUT_EVERY = 8
 LEAST_SHARE = 0.05
@@ -34,7 +42,7 @@ def histories() -> list[History]:
 
 @pytest.mark.parametrize("law", LAWS)
 def test_law_holds(law: str, histories: list[History]) -> None:
-    chosen = histories[::CUT_EVERY] if law == "cut_is_the_same" else histories
+    chosen = histories[::CUT_EVERY] if law in LAWS_OF_CUTS else histories
     broken = [(history.script, found) for history in chosen for found in LAWS[law](history)]
     assert broken[:1] == []
 
@@ -83,9 +91,58 @@ def test_histories_reach_every_phase(histories: list[History]) -> None:
         print(f"{HISTORIES} histories, of which {title}: {shares}")
     assert set(ends) == {Phase.SUCCEEDED, Phase.FAILED}
     assert set(entered) == set(Phase)
-    assert set(turned) == {Phase.PREPARING, Phase.SHIFTING, Phase.PROMOTING}
+    assert set(turned) == {Phase.PREPARING, Phase.SHIFTING, Phase.PAUSED, Phase.PROMOTING}
     for counted in (ends, entered, turned):
         assert min(counted.values()) >= LEAST_SHARE * HISTORIES
+
+
+def test_histories_have_people(histories: list[History]) -> None:
+    """No way to wait, and nothing that is asked, is so rare that its laws are hardly tried."""
+    waited: dict[str, Callable[[State], bool]] = {
+        "paused": lambda state: state.phase is Phase.PAUSED,
+        "asked": lambda state: state.awaiting,
+        "held": lambda state: state.held,
+        "frozen": lambda state: state.frozen,
+        "by hand": lambda state: state.manual_weight_percent is not None,
+    }
+    were = Counter(
+        name
+        for history in histories
+        for name, was in waited.items()
+        if any(was(moment.decision.state) for moment in history.moments)
+    )
+    told = Counter(
+        (answer.verb, answer.accepted)
+        for history in histories
+        for answer in {answer for moment in history.moments for answer in moment.answers}
+    )
+    print(f"{HISTORIES} histories, of which are " + ", ".join(f"{n} {100 * were[n] / HISTORIES:.0f} %" for n in waited))
+    print("answers: " + ", ".join(f"{verb} {'yes' if yes else 'no'} {n}" for (verb, yes), n in sorted(told.items())))
+    assert min(were[name] for name in waited) >= LEAST_SHARE * HISTORIES
+    assert set(told) == {(verb, accepted) for verb in VERBS for accepted in (True, False)}
+    assert min(told.values()) >= 10
+
+
+def test_a_walk_that_is_cut_judges_as_the_uncut_one(histories: list[History]) -> None:
+    """Ended and taken up more than an hour later, at every look: the same sights give the same counters, and
+    these the same verdicts and the same decisions. Clocks leave out what nobody watched; nothing else does."""
+    judged = [history for history in histories if history.script.plan.gates]
+    broken = [
+        (history.script, found)
+        for history in judged
+        for law in (lost_time_changes_no_verdict, cuts_lose_no_request)
+        for found in law(history)
+    ]
+    assert broken[:1] == []
+    compared = Counter(
+        judgement.verdict
+        for history in judged
+        for moment in history.moments
+        if may_cut(history.script.plan, moment.before)
+        for judgement in verdicts(history.script.plan, moment.decision.state).values()
+    )
+    print(f"{len(judged)} histories with gates, cut at each look, had the uncut ones' verdicts: {dict(compared)}")
+    assert set(compared) == set(Verdict)
 
 
 def test_histories_are_varied() -> None:

@@ -1,6 +1,7 @@
 """Scripted walks, look by look, and the tables behind them.
 
-What holds in every walk is in `test_laws.py`; here is what a reader wants to see happen.
+What holds in every walk is in `test_laws.py`; here is what a reader wants to see happen. What people
+ask for is in `test_commands.py` and `test_pauses.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.core.machine import decide, needed_pods, waiting_for
+from pulumi_rollout.core.machine import decide, waiting_for
 from pulumi_rollout.core.moves import (
     Apex,
     Capacity,
@@ -22,10 +23,10 @@ from pulumi_rollout.core.moves import (
     Weight,
     current,
     moves,
+    needed_pods,
     step_number,
     way_back,
 )
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step
 from pulumi_rollout.core.state import (
     FINAL,
     TRANSITIONS,
@@ -43,84 +44,9 @@ from pulumi_rollout.core.state import (
     State,
     Unpin,
 )
+from tests.core.by_hand import LIMITS, Walk, plan, reading
 
 P = Phase
-LIMITS = Limits(
-    preparing_seconds=60, propagation_seconds=10, settle_seconds=2, drain_seconds=5, rollout_seconds=500, min_samples=0
-)
-WATCHED = LIMITS.model_copy(update={"min_samples": 50})
-SOURCES = {"s": Source(kind="prometheus", address="http://prometheus:9090", proxy="contour")}
-
-
-def plan(*weights: int, gated: bool = False, **changes: Any) -> Plan:
-    """Steps of 10 s, 30 s at most, with one gate if `gated`."""
-    return Plan(
-        steps=tuple(Step(weight_percent=w, interval_seconds=10, max_wait_seconds=30) for w in weights or (20, 50)),
-        gates=(Gate(id="success_rate", metric="success_rate", max_bad_ratio=0.01, source="s"),) if gated else (),
-        sources=SOURCES,
-        **{"limits": WATCHED if gated else LIMITS, **changes},
-    )
-
-
-def reading(good: float, bad: float = 0) -> dict[str, Reading]:
-    series = {"ok": (good, False), "bad": (bad, True)}
-    return {"success_rate": Reading(canary=Sample(series=series, at=0), stable=Sample(at=0))}
-
-
-class Walk:
-    """One walk under the test's hand. What is not said to change is seen as before."""
-
-    def __init__(self, plan: Plan, stable: str | None = "v1", **seen: Any) -> None:
-        self.plan = plan
-        self.state = State(revision="v2", stable=stable, started_at=0, phase_at=0, move_at=0)
-        apex = {"apex_revision": stable, "apex_ready": stable is not None}
-        self.seen = Seen(now=0, stable_replicas=4, **{**apex, **seen})
-        self.did: list[Action] = []
-
-    def look(self, seconds: float = 0, **changes: Any) -> tuple[Action, ...]:
-        """Look once, `seconds` later, with these changes seen. Returns the actions."""
-        self.seen = self.seen.model_copy(update={"now": self.seen.now + seconds, **changes})
-        decision = decide(self.plan, self.state, self.seen)
-        self.state = decision.state
-        self.did.extend(decision.actions)
-        return decision.actions
-
-    def obeyed(self, seconds: float = 1) -> tuple[Action, ...]:
-        """Look once more, with everything done that was asked for last."""
-        changes: dict[str, Any] = {}
-        for action in self.did:
-            match action:
-                case Scale(replicas=replicas):
-                    changes |= {"canary_replicas": replicas, "canary_ready": replicas}
-                case SetWeight(percent=percent):
-                    changes["weight_percent"] = percent
-                case Restore():
-                    changes["weight_percent"] = None
-                case PointApex(revision=revision):
-                    changes |= {"apex_revision": revision, "apex_ready": True}
-        self.did.clear()
-        return self.look(seconds, **changes)
-
-    def until(self, move: object, looks: int = 100) -> Walk:
-        """Obey until a move begins."""
-        for _ in range(looks):
-            if self.state.phase not in FINAL and current(self.plan, self.state) == move:
-                return self
-            self.obeyed()
-        raise AssertionError(f"{move} never began; it is {self.state.phase} {self.state.move}: {self.waiting}")
-
-    def ended(self, looks: int = 200) -> State:
-        """Obey until the end."""
-        for _ in range(looks):
-            if self.state.phase in FINAL:
-                return self.state
-            self.obeyed()
-        raise AssertionError(f"no end: {self.state.phase} {self.state.move}: {self.waiting}")
-
-    @property
-    def waiting(self) -> str:
-        """What it waits for, in words."""
-        return waiting_for(self.plan, self.state, self.seen)
 
 
 # Tables
@@ -188,10 +114,9 @@ def test_needed_pods(percent: int, stable: int, pods: int) -> None:
 
 def test_step_numbers() -> None:
     some = plan(10, 20, 30)
+    begun = Walk(some).state
     numbers = [
-        step_number(
-            some, State(revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, phase=phase, move=move)
-        )
+        step_number(some, begun.model_copy(update={"phase": phase, "move": move}))
         for move, (phase, _) in enumerate(moves(some, first_release=False))
     ]
     assert numbers == [None, None, 0, 0, 0, 1, 1, 1, 2, 2, 2, *[None] * 6]
@@ -542,7 +467,7 @@ def test_a_release_of_the_autoscalers_is_part_of_the_end() -> None:
 
 @pytest.mark.parametrize("phase", sorted(FINAL))
 def test_the_end_is_the_end(phase: Phase) -> None:
-    state = State(revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, phase=phase)
+    state = State(walk="v2-0", revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, phase=phase)
     seen = Seen(now=1e9, weight_percent=50, apex_revision="v2", stop="stop")
     decision = decide(plan(), state, seen)
     assert (decision.state, decision.actions) == (state, ())

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from pulumi_rollout.core.plan import Plan, problems_of, schema
 
 SOURCE = {"kind": "prometheus", "address": "http://prometheus:9090", "proxy": "contour"}
+# Propagation, settling twice, and the drain time, by default.
+WAY_BACK = 60 + 2 * 2 + 15
 GATE = {"id": "success_rate", "metric": "success_rate", "max_bad_ratio": 0.01, "source": "main"}
 
 
@@ -39,6 +41,18 @@ def written(**changes: Any) -> dict[str, Any]:
         ({"evidence": "some"}, ("plan.evidence", "input should be 'required' or 'sufficient', not 'some'")),
         ({"colour": "red"}, ("plan.colour", "there is no setting of the name colour")),
         ({"version": 2}, ("plan.version", "input should be 1, not 2")),
+        ({"on_wait": "stay"}, ("plan.on_wait", "input should be 'wait' or 'hold', not 'stay'")),
+        ({"wait_seconds": -1}, ("plan.wait_seconds", "input should be greater than or equal to 0, not -1")),
+        ({"on_failure": "go"}, ("plan.on_failure", "input should be 'revert' or 'freeze', not 'go'")),
+        ({"time_limit_seconds": 0}, ("plan.time_limit_seconds", "input should be greater than 0, not 0")),
+        (
+            {"forbidden_commands": ["stop"]},
+            (
+                "plan.forbidden_commands.0",
+                "input should be 'pause', 'resume', 'promote', 'promote-full', 'abort', 'restart' or 'set-weight', "
+                "not 'stop'",
+            ),
+        ),
         (
             {"gates": [{**GATE, "max_bad_ratio": 1}]},
             ("plan.gates.0.max_bad_ratio", "input should be less than 1, not 1"),
@@ -81,12 +95,14 @@ def test_alpha_is_shared_equally(gates: int, share: float) -> None:
 @pytest.mark.parametrize(
     ("changes", "seconds"),
     [
-        ({}, 600 + 2 * 600 + 15),
-        ({"steps": [step(10, interval=900)]}, 600 + 900 + 15),
-        ({"limits": {"rollout_seconds": 100}}, 100 + 15),
+        ({}, 600 + 2 * 600 + WAY_BACK),
+        ({"steps": [step(10, interval=900)]}, 600 + 900 + WAY_BACK),
+        ({"limits": {"rollout_seconds": 100}}, 100 + WAY_BACK),
+        ({"limits": {"rollout_seconds": 100, "settle_seconds": 7, "drain_seconds": 1}}, 100 + 60 + 2 * 7 + 1),
     ],
 )
 def test_worst_case(changes: dict[str, Any], seconds: float) -> None:
+    """People's waiting is left out, and the way back is part of it."""
     assert Plan.model_validate(written(**changes)).worst_case_seconds() == seconds
 
 
@@ -95,7 +111,9 @@ def test_the_schema_is_one_and_takes_a_plan() -> None:
     jsonschema.validate(Plan.model_validate(written()).model_dump(mode="json"), schema())
 
 
-@pytest.mark.parametrize("changes", [{"colour": "red"}, {"alpha": 0}, {"steps": []}, {"evidence": "some"}])
+@pytest.mark.parametrize(
+    "changes", [{"colour": "red"}, {"alpha": 0}, {"steps": []}, {"evidence": "some"}, {"on_wait": "stay"}]
+)
 def test_the_schema_refuses_what_the_model_refuses(changes: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(written(**changes), schema())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, get_args
 
 import pytest
 
 from components import policy
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step
-from pulumi_rollout.core.strategies import GATES, STRATEGIES, compile_policy
+from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, Verb
+from pulumi_rollout.core.strategies import AS_WRITTEN, GATES, GUARD_IMAGE, STRATEGIES, compile_policy
 from pulumi_rollout.errors import InvalidInput
 
 PROXIES = {"prometheus": {"contour", "nginx"}}
@@ -63,6 +64,42 @@ def test_the_whole_plan() -> None:
             rollout_seconds=7200,
             min_samples=30,
         ),
+        guard_image=GUARD_IMAGE,
+    )
+
+
+def test_the_whole_plan_of_what_people_may_do() -> None:
+    plan = compiled(
+        {
+            "canary": {
+                "weights": [5, 50],
+                "confirmAt": [0, 50],
+                "onWait": "hold",
+                "wait": "10m",
+                "onFailure": "freeze",
+                "onInterrupted": "restart",
+                "onLocked": "wait",
+                "forbiddenCommands": ["promote-full", "set-weight"],
+                "guardImage": "registry.example.com/kubectl:1",
+                "timeLimit": "1h",
+            }
+        }
+    )
+    assert plan == Plan(
+        steps=tuple(
+            Step(weight_percent=weight, interval_seconds=30, max_wait_seconds=600, wait_for_person=weight == 50)
+            for weight in (5, 50)
+        ),
+        limits=Limits(min_samples=0),
+        wait_before_traffic=True,
+        on_wait="hold",
+        wait_seconds=600,
+        on_failure="freeze",
+        on_interrupted="restart",
+        on_locked="wait",
+        forbidden_commands=("promote-full", "set-weight"),
+        guard_image="registry.example.com/kubectl:1",
+        time_limit_seconds=3600,
     )
 
 
@@ -72,6 +109,46 @@ def test_defaults() -> None:
     assert {(step.interval_seconds, step.max_wait_seconds) for step in plan.steps} == {(30, 600)}
     assert (plan.gates, plan.sources, plan.alpha, plan.beta, plan.evidence) == ((), {}, 0.005, 0.05, "sufficient")
     assert plan.limits == Limits(min_samples=0)
+    assert (plan.wait_before_traffic, {step.wait_for_person for step in plan.steps}) == (False, {False})
+    assert (plan.on_wait, plan.wait_seconds, plan.on_failure) == ("wait", 0, "revert")
+    assert (plan.on_interrupted, plan.on_locked, plan.forbidden_commands) == ("resume", "refuse", ())
+    assert (plan.guard_image, plan.time_limit_seconds) == (GUARD_IMAGE, None)
+
+
+def test_a_plan_without_a_guard() -> None:
+    assert compiled({"canary": {"guard": False}}).guard_image is None
+    assert compiled({"canary": {"guard": False, "guardImage": "registry.example.com/kubectl:1"}}).guard_image is None
+
+
+def test_the_guards_image_is_pinned() -> None:
+    """Another version of it is a decision of this project, not of a registry."""
+    assert re.fullmatch(r"[a-z0-9./-]+/kubectl:v?\d+\.\d+\.\d+", GUARD_IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("confirm_at", "before_traffic", "asks"),
+    [([], False, []), ([0], True, []), ([10, 30], False, [10, 30]), ([50, 0, 50], True, [50])],
+)
+def test_who_is_asked_where(confirm_at: list[int], before_traffic: bool, asks: list[int]) -> None:
+    plan = compiled({"canary": {"confirmAt": confirm_at}})
+    assert plan.wait_before_traffic is before_traffic
+    assert [step.weight_percent for step in plan.steps if step.wait_for_person] == asks
+
+
+@pytest.mark.parametrize("verb", get_args(Verb))
+def test_every_command_can_be_forbidden(verb: str) -> None:
+    assert compiled({"canary": {"forbiddenCommands": [verb]}}).forbidden_commands == (verb,)
+
+
+@pytest.mark.parametrize("name", AS_WRITTEN)
+def test_what_is_taken_over_as_written(name: str) -> None:
+    """A setting of the same name and default in the policy and in the plan, so that neither is forgotten."""
+    policy_field, plan_field = STRATEGIES["canary"].model_fields[name], Plan.model_fields[name]
+    default = policy_field.default
+    assert plan_field.default == (tuple(default) if isinstance(default, list) else default)
+    others = {"alpha": 0.25, "beta": 0.25, "evidence": "required", "on_wait": "hold", "on_failure": "freeze"}
+    others |= {"on_interrupted": "restart", "on_locked": "wait", "forbidden_commands": ("abort",)}
+    assert getattr(compiled({"canary": {name: others[name]}}), name) == others[name] != default
 
 
 def test_minimum_samples_need_a_gate_that_counts() -> None:
@@ -183,6 +260,31 @@ def test_unknown_strategies(policy: Any, sentence: str) -> None:
         ({"beta": 1}, "policy.canary.beta: input should be less than 1, not 1.0"),
         ({"evidence": "some"}, "policy.canary.evidence: input should be 'required' or 'sufficient', not 'some'"),
         ({"minSamples": -1}, "policy.canary.minSamples: input should be greater than or equal to 0, not -1"),
+        (
+            {"weights": [5, 50], "confirmAt": [20]},
+            "policy.canary.confirmAt: there is no step of weight 20; there are: 0, 5, 50",
+        ),
+        (
+            {"confirmAt": [100]},
+            "policy.canary.confirmAt: there is no step of weight 100; there are: 0, 10, 20, 30, 40, 50",
+        ),
+        ({"confirmAt": 10}, "policy.canary.confirmAt: input should be a valid list, not 10"),
+        ({"onWait": "stay"}, "policy.canary.onWait: input should be 'wait' or 'hold', not 'stay'"),
+        ({"wait": 10}, f"policy.canary.wait: {DURATION}10"),
+        ({"onFailure": "ignore"}, "policy.canary.onFailure: input should be 'revert' or 'freeze', not 'ignore'"),
+        ({"onInterrupted": "go"}, "policy.canary.onInterrupted: input should be 'resume' or 'restart', not 'go'"),
+        ({"onLocked": "steal"}, "policy.canary.onLocked: input should be 'refuse' or 'wait', not 'steal'"),
+        (
+            {"forbiddenCommands": ["abort", "stop"]},
+            "policy.canary.forbiddenCommands.1: input should be 'pause', 'resume', 'promote', 'promote-full', 'abort', "
+            "'restart' or 'set-weight', not 'stop'",
+        ),
+        (
+            {"guard": "no, thanks"},
+            "policy.canary.guard: input should be a valid boolean, unable to interpret input, not 'no, thanks'",
+        ),
+        ({"guardImage": None}, "policy.canary.guardImage: input should be a valid string, not None"),
+        ({"timeLimit": "0s"}, "policy.canary.timeLimit: input should be greater than 0, not '0s'"),
         ({"stepWeigth": 10}, "policy.canary.stepWeigth: there is no setting of the name stepWeigth"),
         (
             {"step_weigth": 1, "interval": 5},

@@ -1,22 +1,28 @@
-"""A small simulated cluster, proxy and metrics server: what `decide` meets in the law tests.
+"""A small simulated cluster, proxy, metrics server and people: what `decide` meets in the law tests.
 
 Lives here: how the world answers to actions, with delays, lost and late writes, crashes, resets and
-outages, all drawn from one seed. Not here: what must hold (`laws.py`).
+outages, all drawn from one seed. Not here: what must hold (`laws.py`, `laws_of_people.py`).
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 from pulumi_rollout.core import machine
-from pulumi_rollout.core.plan import Plan
+from pulumi_rollout.core.moves import step_number
+from pulumi_rollout.core.plan import Plan, Verb
 from pulumi_rollout.core.state import (
     FINAL,
     Action,
+    Answer,
+    Command,
     Decision,
+    Phase,
     Pin,
     PointApex,
     Reading,
@@ -28,10 +34,13 @@ from pulumi_rollout.core.state import (
     SetWeight,
     State,
     Unpin,
+    taken_up,
 )
-from tests.core.scripts import NEW, OLD, Script
+from tests.core.scripts import NEW, OLD, WALK, Script
 
 MOST_LOOKS = 900
+# What people say to a walk that is still paused after all else; a restart is never forbidden.
+IN_THE_END: tuple[Verb, ...] = ("resume", "promote", "abort", "restart")
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,11 @@ class World:
     versions: Counter[str] = field(default_factory=Counter)
     late: list[tuple[float, int, Action]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    on_the_way: list[tuple[float, Command]] = field(default_factory=list)
+    given: int = 0
+    answered: int = 0
+    paused_since: float | None = None
     counters: dict[str, dict[str, tuple[float, bool]]] = field(default_factory=lambda: {OLD: {}, NEW: {}})
 
     def __post_init__(self) -> None:
@@ -86,13 +100,20 @@ class World:
         """Percent of requests that the data plane sends to the canary's pods now."""
         return 100 if self.apex == NEW else self.proxy_weight
 
-    def look(self) -> Seen:
-        """What the driver would see."""
+    def look(self, state: State) -> Seen:
+        """What the driver would see, and what it is told."""
+        self._people(state)
         if self.script.edit is not None and self.age >= self.script.edit_at and not self.edited:
             self.edited = True
             self._change(self.script.edit)
         stop = "the update was cancelled" if self.age >= self.script.stop_at else None
-        common = {"now": self.now, "canary_ready": self.ready, "canary_replicas": self.wanted, "stop": stop}
+        common: dict[str, Any] = {
+            "now": self.now,
+            "canary_ready": self.ready,
+            "canary_replicas": self.wanted,
+            "stop": stop,
+            "commands": tuple(self.commands),
+        }
         if self.first:
             return Seen(**common, stable_replicas=self.script.replicas)
         return Seen(
@@ -104,6 +125,39 @@ class World:
             apex_ready=self.now >= self.apex_ready_at,
             readings={gate.id: self._reading() for gate in self.script.plan.gates},
         )
+
+    def _people(self, state: State) -> None:
+        """Let them give their orders, and look after a walk that waits. It takes a while until they are heard."""
+        orders = sorted(self.script.orders, key=lambda order: order.at)
+        while self.given < len(orders) and orders[self.given].at <= self.age:
+            order = orders[self.given]
+            self.given += 1
+            self._ask(state, order.verb, order.weight_percent, order.stale)
+        if state.phase is not Phase.PAUSED:
+            self.paused_since = None
+        elif self.paused_since is None:
+            self.paused_since = self.now
+        elif self.now - self.paused_since >= self.script.patience:
+            said = (*self.script.answers, *IN_THE_END * 10)[self.answered]
+            self.answered, self.paused_since = self.answered + 1, self.now
+            self._ask(state, said, self.rng.randint(0, 100))
+        for due, command in [item for item in self.on_the_way if item[0] <= self.now]:
+            self.on_the_way.remove((due, command))
+            self.commands.append(command.model_copy(update={"id": len(self.commands) + 1}))
+
+    def _ask(self, state: State, verb: Verb, weight_percent: int, stale: str | None = None) -> None:
+        """Somebody gives a command for what is seen now, which is heard a little later."""
+        step = step_number(self.script.plan, state)
+        command = Command(
+            id=0,
+            verb=verb,
+            walk="v2-1" if stale == "walk" else state.walk,
+            step=(step or 0) + 1 if stale == "step" else step,
+            weight_percent=weight_percent if verb == "set-weight" else None,
+            by=f"person {self.given + self.answered}",
+            at=self.now,
+        )
+        self.on_the_way.append((self.now + self.rng.uniform(0, 1.5), command))
 
     def _reading(self) -> Reading:
         if self.age >= self.script.silent_from or self.rng.random() < 0.02:
@@ -214,6 +268,16 @@ class Moment:
     decision: Decision
     share: int
 
+    @property
+    def answers(self) -> list[Answer]:
+        """What people were told at this look."""
+        known = {answer.id for answer in self.before.answers}
+        return [answer for answer in self.decision.state.answers if answer.id not in known]
+
+    def accepted(self, *verbs: Verb) -> bool:
+        """Whether one of these commands was obeyed at this look."""
+        return any(answer.accepted and answer.verb in verbs for answer in self.answers)
+
 
 @dataclass(frozen=True)
 class History:
@@ -230,15 +294,25 @@ class History:
         return self.moments[-1].decision.state
 
 
+def walked_seconds(history: History) -> Iterator[tuple[Moment, float]]:
+    """Every look, and how long the walk has walked until then: without the time that it was paused."""
+    walked, last = 0.0, history.moments[0].seen.now
+    paused = False
+    for moment in history.moments:
+        walked += 0.0 if paused else moment.seen.now - last
+        yield moment, walked
+        paused, last = moment.decision.state.phase is Phase.PAUSED, moment.seen.now
+
+
 def first_state(script: Script, now: float) -> State:
     """The state that a walk begins with."""
     stable = None if script.kind == "first" else OLD
-    return State(revision=NEW, stable=stable, started_at=now, phase_at=now, move_at=now)
+    return State(walk=WALK, revision=NEW, stable=stable, started_at=now, phase_at=now, move_at=now)
 
 
 def walk(script: Script, *, cut: bool = False) -> History:
-    """Walk to the end, or for MOST_LOOKS. `cut` ends the process after every look: plan and state
-    come back from JSON."""
+    """Walk to the end, or for MOST_LOOKS. A walk that is held is taken up some hours later. `cut` ends
+    the process after every look: plan and state come back from JSON."""
     world, plan = World(script), script.plan
     state = first_state(script, world.now)
     moments: list[Moment] = []
@@ -246,10 +320,14 @@ def walk(script: Script, *, cut: bool = False) -> History:
         if cut:
             plan = Plan.model_validate_json(plan.model_dump_json())
             state = State.model_validate_json(state.model_dump_json())
-        seen = world.look()
+        seen = world.look(state)
         decision = machine.decide(plan, state, seen)
         moments.append(Moment(state, seen, decision, world.canary_share()))
         world.perform(decision.actions, sure=decision.state.phase in FINAL)
         state = decision.state
-        world.advance(max(decision.wait_seconds, world.rng.uniform(0.1, 1.8)))
+        if state.held:
+            world.advance(world.rng.uniform(300, 9000))
+            state = taken_up(state, seen.now, world.now)
+        else:
+            world.advance(max(decision.wait_seconds, world.rng.uniform(0.1, 1.8)))
     return History(script, moments, world.events, world)

@@ -16,8 +16,8 @@ from tests.e2e.world import GOOD, NEXT, Load, World, diagnostics, revisions, sum
 
 pytestmark = pytest.mark.lab
 APP = "stopping"
-# What a revert takes here: four changes and looks of a quarter second, settling and draining.
-REVERT_SECONDS = 8
+# Until no request goes to the new version; then four changes and looks of a quarter second, settling and draining.
+ZERO_SECONDS, REVERT_SECONDS = 5, 8
 
 
 @dataclass
@@ -74,19 +74,20 @@ def stopping(world: World) -> Iterator[Stopping]:
         yield Stopping(world, stack, load, revisions(stack)[APP])
 
 
-def check_interrupt(stopping: Stopping, running: Running) -> Result:
+def check_stop(stopping: Stopping, running: Running, how: str = "interrupt") -> Result:
     since = time.time()
-    running.interrupt()
+    getattr(running, how)()
     stopping.assert_back(since)
     result = running.wait()
-    print(
-        f"Ctrl-C: weight 0 after {stopping.seconds_to_zero(since):.1f} s, `up` over after {result.ended - since:.1f} s"
-    )
+    zero = stopping.seconds_to_zero(since)
+    print(f"{how}: weight 0 after {zero:.1f} s, `up` over after {result.ended - since:.1f} s")
+    assert zero < ZERO_SECONDS
     return result
 
 
-def test_ctrl_c_reverts(stopping: Stopping) -> None:
-    result = check_interrupt(stopping, stopping.at_half())
+@pytest.mark.parametrize("how", ["interrupt", "terminate"])
+def test_ctrl_c_and_sigterm_revert(stopping: Stopping, how: str) -> None:
+    result = check_stop(stopping, stopping.at_half(), how)
     assert result.code != 0
     said = f"the update was cancelled; all traffic is back on {APP}-{stopping.stable}"
     assert said in diagnostics(result.output)
@@ -136,6 +137,6 @@ def test_stops_are_noticed(stopping: Stopping) -> None:
     stopping.stack.break_("blind")
     running = stopping.at_half(hold="4s")
     with pytest.raises(AssertionError):
-        check_interrupt(stopping, running)
+        check_stop(stopping, running)
     assert running.wait().code != 0
     assert stopping.world.history.served(APP)[-1][1] != stopping.stable

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import load
-from lab.cluster import Lab
+from lab.cluster import REPOSITORY, Lab
 from lab.objects import SERVER, Api, connect
 from lab.stack import Stack, podinfo
 from tests.e2e.history import COLLECTIONS, NAMESPACE, History, Object
@@ -67,6 +69,27 @@ class World:
         headers = {"Content-Type": "application/merge-patch+json"}
         body = {"spec": {"replicas": replicas}}
         self._inside.submit(self._api.session.patch, path, json=body, headers=headers).result().raise_for_status()
+
+    def rollout(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command line of this project, as an operator's machine runs it."""
+        command = self.lab.command(sys.executable, "-m", "pulumi_rollout", *arguments)
+        environment = {**self.lab.environment(self.directory / "operator"), "PYTHONPATH": str(REPOSITORY)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    def apply(self, manifest: Object) -> None:
+        """What an administrator does with `kubectl apply`."""
+        self._inside.submit(self._api.apply, manifest).result()
+
+    def weight(self, app: str) -> int | None:
+        """The new version's weight in the live route; None while it is not listed."""
+        seen = self.history.weights(app)
+        return seen[-1][1] if seen else None
+
+    def canary_replicas(self, app: str, stable: dict[str, str]) -> int:
+        """The replicas that are asked for, of all revisions but the one that serves."""
+        names = [name for name in self.history.names("Deployment") if name[:-9] == app]
+        others = [self.history.of("Deployment", name)[-1] for name in names if name != f"{app}-{stable[app]}"]
+        return sum(event.object["spec"].get("replicas", 1) for event in others if event.type != "DELETED")
 
     def versions(self, app: str) -> dict[str, str]:
         """The resourceVersion of every object of an application that is to stay: unchanged means nobody wrote."""

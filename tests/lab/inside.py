@@ -5,9 +5,12 @@ Lives here: the calls, and what a pod's status says. What is expected of it is n
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -63,6 +66,21 @@ class Inside:
             assert time.monotonic() < deadline, pod["status"]
             time.sleep(0.02)
         return pod
+
+    def log(self, name: str) -> str:
+        """All that the pod's one container has said."""
+        logs = (self.lab.directory / "pods" / "logs").glob(f"default_{name}_{self.pod(name)['metadata']['uid']}_*.log")
+        return next(logs).read_text()
+
+    def process(self, name: str) -> int:
+        """The process of the pod's one container, by its id out here."""
+        home = f"default_{name}_{self.pod(name)['metadata']['uid']}"
+        for path in Path("/proc").glob("[0-9]*"):
+            # Others may end while we look; what the process has started is not the first of its session.
+            with contextlib.suppress(OSError):
+                if (path / "cwd").readlink().name == home and os.getsid(int(path.name)) == int(path.name):
+                    return int(path.name)
+        raise AssertionError(f"{name} has no process")
 
     def gone(self, name: str, seconds: float = 10) -> None:
         """Delete a pod and wait until there is none of that name."""

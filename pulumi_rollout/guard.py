@@ -1,0 +1,291 @@
+"""The guard: a Job in the cluster that puts traffic back when the process that walks is gone.
+
+Lives here: its four objects, and starting and stopping it. What it does is in `guard.sh`, which runs
+in the Job; what it may write is prepared here as patches, so that no router needs code of its own
+there. Not here: whether a walk has a guard, and what the next update makes of its work.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pulumi_rollout.cluster import Cluster
+from pulumi_rollout.core.plan import Limits
+from pulumi_rollout.core.strategies import GUARD_IMAGE
+from pulumi_rollout.errors import ClusterError, Conflict
+from pulumi_rollout.inputs import Inputs
+from pulumi_rollout.observe import pod_reason
+from pulumi_rollout.patches import Operation, done, patch
+from pulumi_rollout.routers import ROUTERS
+
+Manifest = dict[str, Any]
+
+IMAGE = GUARD_IMAGE
+HEARTBEAT_LIMIT_SECONDS = 60.0
+POLL_SECONDS = 5.0
+# For an earlier guard to end, before a new one is started.
+GONE_SECONDS = 30.0
+LOOK_SECONDS = 0.2
+
+SCRIPT = Path(__file__).with_name("guard.sh")
+RBAC = "rbac.authorization.k8s.io"
+COLLECTIONS = {
+    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
+    "Role": f"/apis/{RBAC}/v1/namespaces/{{}}/roles",
+    "RoleBinding": f"/apis/{RBAC}/v1/namespaces/{{}}/rolebindings",
+    "Job": "/apis/batch/v1/namespaces/{}/jobs",
+}
+
+
+class Walk(NamedTuple):
+    """What a guard needs to know of a walk. + id; stable: the revision that gets all traffic back"""
+
+    id: str
+    stable: str
+    limits: Limits
+
+
+class Part(NamedTuple):
+    """One object of the route, and the patches that the guard has for it (see `guard.sh`)."""
+
+    group: str
+    version: str
+    plural: str
+    name: str
+    done: list[Operation]
+    zero: list[Operation]
+    home: list[Operation]
+
+    @property
+    def resource(self) -> str:
+        """Its name for kubectl."""
+        return f"{self.plural}.{self.version}.{self.group}/{self.name}" if self.group else f"{self.plural}/{self.name}"
+
+
+class Guard:
+    """One application's guard. + inputs: with the walk's canary as the revision"""
+
+    def __init__(self, inputs: Inputs, cluster: Cluster, image: str = IMAGE) -> None:
+        self._inputs, self._cluster, self._image = inputs, cluster, image
+        self._name = f"rollout-{inputs.app}-guard"
+
+    def start(self, walk: str, stable: str, limits: Limits, objects: list[Manifest], original: list[Manifest]) -> None:
+        """Start one, in place of an earlier one. The Lease and the journal have to name the walk
+        already: a guard that finds another one there ends. Raises ClusterError."""
+        refs = self._inputs.route.objects
+        namespace = self._inputs.namespace
+        paths = [self._cluster.path(ref["apiVersion"], ref["kind"], namespace, ref["name"]) for ref in refs]
+        lease = self._cluster.get(
+            f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/rollout-{self._inputs.app}"
+        )
+        self._await_end_of_another()
+        made = manifests(
+            self._inputs,
+            Walk(walk, stable, limits),
+            parts(self._inputs, paths, objects, original),
+            lease["metadata"]["uid"],
+            image=self._image,
+            limit_seconds=HEARTBEAT_LIMIT_SECONDS,
+            poll_seconds=POLL_SECONDS,
+        )
+        for manifest in made:
+            self._write(manifest)
+
+    def problem(self) -> str | None:
+        """Why no guard runs now; None when one does."""
+        where = f"Job {self._inputs.namespace}/{self._name}"
+        job = self._cluster.find(self._path("Job"))
+        if job is None:
+            return f"{where} is not there"
+        for condition in job.get("status", {}).get("conditions", []):
+            if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+                return f"{where} has ended"
+        selector = f"batch.kubernetes.io/job-name={self._name}"
+        pods = self._cluster.get(f"/api/v1/namespaces/{self._inputs.namespace}/pods", labelSelector=selector)["items"]
+        if any(_runs(pod) for pod in pods):
+            return None
+        reasons = (reason for pod in pods if (reason := pod_reason(pod)))
+        return f"{where}: " + next(reasons, "no pod of it runs yet")
+
+    def stop(self) -> None:
+        """Take it away, with what it was allowed; what is absent is fine."""
+        self._cluster.delete(self._path("Job"), propagationPolicy="Background")
+        for kind in ("RoleBinding", "Role", "ServiceAccount"):
+            self._cluster.delete(self._path(kind))
+
+    def _await_end_of_another(self) -> None:
+        """A Job cannot be changed. It is gone when its pods are, so that no two guards are at work."""
+        path, deadline = self._path("Job"), time.monotonic() + GONE_SECONDS
+        self._cluster.delete(path, propagationPolicy="Foreground")
+        while self._cluster.find(path) is not None:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"Job {self._inputs.namespace}/{self._name} of an earlier walk does not end: look at its pods"
+                )
+            time.sleep(LOOK_SECONDS)
+
+    def _write(self, manifest: Manifest) -> None:
+        kind = manifest["kind"]
+        try:
+            self._cluster.create(COLLECTIONS[kind].format(self._inputs.namespace), manifest)
+        except Conflict:
+            if kind == "Job":
+                raise
+            self._cluster.patch(self._path(kind), manifest)
+
+    def _path(self, kind: str) -> str:
+        return f"{COLLECTIONS[kind].format(self._inputs.namespace)}/{self._name}"
+
+
+def _runs(pod: Manifest) -> bool:
+    ready = any(container.get("ready") for container in pod.get("status", {}).get("containerStatuses", []))
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def parts(inputs: Inputs, paths: list[str], objects: list[Manifest], original: list[Manifest]) -> list[Part]:
+    """The objects of the route that the walk changes, with the patches that put them back.
+    + paths: their API paths; objects: as they are live; original: as they were before the walk"""
+    router, backends = ROUTERS[inputs.route.router], inputs.backends()
+    listed = router.with_weight(objects, backends, 50)
+    zero = router.with_weight(objects, backends, 0)
+    home = router.restored(zero, original, backends)
+    found = []
+    for path, before, between, after in zip(paths, listed, zero, home, strict=True):
+        to_zero, to_home = (
+            patch(_declared(one), _declared(other)) for one, other in ((before, between), (between, after))
+        )
+        if to_zero or to_home:
+            root, _, rest = path.partition("/namespaces/")
+            group, version = root.split("/")[2:] if root.startswith("/apis/") else ("", root.rpartition("/")[2])
+            plural, name = rest.split("/")[1:]
+            found.append(Part(group, version, plural, name, done(to_home), to_zero, to_home))
+    return found
+
+
+def _declared(item: Manifest) -> Manifest:
+    """What people and walks write, without what the API server keeps count of."""
+    metadata = {key: value for key, value in item.get("metadata", {}).items() if key in ("name", "annotations")}
+    return {**{key: value for key, value in item.items() if key != "status"}, "metadata": metadata}
+
+
+def manifests(
+    inputs: Inputs,
+    walk: Walk,
+    route: list[Part],
+    lease_uid: str,
+    *,
+    image: str = IMAGE,
+    limit_seconds: float = HEARTBEAT_LIMIT_SECONDS,
+    poll_seconds: float = POLL_SECONDS,
+) -> list[Manifest]:
+    """Its objects: ServiceAccount, Role, RoleBinding and Job, in the order in which they are made."""
+    name, lease = f"rollout-{inputs.app}-guard", f"rollout-{inputs.app}"
+    # Not the application's own label: its Services and disruption budgets must not select the guard.
+    labels = {"app.kubernetes.io/managed-by": "pulumi-rollout", "app.kubernetes.io/component": "guard"}
+    owner = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": lease, "uid": lease_uid}
+    metadata = {"name": name, "namespace": inputs.namespace, "labels": labels, "ownerReferences": [owner]}
+    role_ref = {"apiGroup": RBAC, "kind": "Role", "name": name}
+    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": inputs.namespace}]
+    words = [
+        argument for part in route for argument in (part.resource, *map(_compact, (part.done, part.zero, part.home)))
+    ]
+    pod = _pod(name, image, words, _environment(inputs, walk, limit_seconds, poll_seconds))
+    # A sidecar would keep the Job from ending, and might keep the guard from the API server.
+    template = {
+        "labels": {**labels, "sidecar.istio.io/inject": "false"},
+        "annotations": {"linkerd.io/inject": "disabled"},
+    }
+    job = {
+        "backoffLimit": 1_000_000,
+        "ttlSecondsAfterFinished": 3600,
+        "template": {"metadata": template, "spec": pod},
+    }
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": metadata, "rules": _rules(inputs, route)},
+        {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": role_ref,
+            "subjects": subjects,
+        },
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job},
+    ]
+
+
+def _compact(operations: list[Operation]) -> str:
+    return json.dumps(operations, separators=(",", ":"))
+
+
+def _environment(inputs: Inputs, walk: Walk, limit_seconds: float, poll_seconds: float) -> dict[str, str]:
+    return {
+        "NAME": f"rollout-{inputs.app}",
+        "NAMESPACE": inputs.namespace,
+        "WALK": walk.id,
+        "APP": inputs.app,
+        "CANARY": inputs.name_of(inputs.revision.hash),
+        "STABLE": inputs.name_of(walk.stable),
+        "REVISION": walk.stable,
+        "LIMIT_POLLS": str(math.ceil(limit_seconds / poll_seconds)),
+        "LIMIT_SECONDS": f"{limit_seconds:g}",
+        "POLL_SECONDS": f"{poll_seconds:g}",
+        "SETTLE_SECONDS": f"{walk.limits.settle_seconds:g}",
+        "DRAIN_SECONDS": f"{walk.limits.drain_seconds:g}",
+        "HOME": "/tmp",
+    }
+
+
+def _pod(name: str, image: str, words: list[str], environment: dict[str, str]) -> Manifest:
+    """The pod, as the Pod Security Standard `restricted` wants it."""
+    container = {
+        "name": "guard",
+        "image": image,
+        # The word after the script is its $0. A kubelet makes one `$` of two.
+        "command": ["/bin/sh", "-c", SCRIPT.read_text(), "guard", *(word.replace("$", "$$") for word in words)],
+        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    return {
+        "serviceAccountName": name,
+        "automountServiceAccountToken": True,
+        "restartPolicy": "OnFailure",
+        # A shell as process 1 does not hear SIGTERM, and nothing here has to be tidied up.
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "runAsGroup": 65534,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+
+
+def _rules(inputs: Inputs, route: list[Part]) -> list[Manifest]:
+    """What it may do, and with which objects; only Events cannot be limited by name."""
+    canary, own = inputs.name_of(inputs.revision.hash), f"rollout-{inputs.app}"
+    return [
+        _rule("coordination.k8s.io", "leases", own, "get"),
+        _rule("", "configmaps", own, "get", "patch"),
+        *(_rule(part.group, part.plural, part.name, "get", "patch") for part in route),
+        _rule("", "services", inputs.app, "get", "patch"),
+        _rule("apps", "deployments", canary, "get"),
+        _rule("apps", "deployments/scale", canary, "get", "patch"),
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+    ]
+
+
+def _rule(group: str, resource: str, name: str, *verbs: str) -> Manifest:
+    return {"apiGroups": [group], "resources": [resource], "resourceNames": [name], "verbs": list(verbs)}
