@@ -26,7 +26,7 @@ APPS = tuple(f"kill-{letter}" for letter in "abcdefgh")
 RATE_PER_APP = 20
 CANARY = {"weights": [50], "gates": [{"successRate": {"minPercent": 99}}], "minSamples": 5, "settle": "200ms"}
 # More than either walk writes: one that ends before its write is seen to do so, and counts for nothing.
-MOST_WRITES = {"good": 26, "bad": 18}
+MOST_WRITES = {"good": 18, "bad": 16}
 SAMPLE = {"good": (2, 6, 10, 14), "bad": (2, 5, 7, 9)}
 
 
@@ -185,9 +185,8 @@ def test_all_ended_right(kills: Kills) -> None:
 
 
 def test_the_kills_were_spread_over_the_walks(kills: Kills) -> None:
-    phases = {kind: {cut.phase for cut in kills.cuts if cut.point.kind == kind and cut.died} for kind in MOST_WRITES}
-    assert phases["good"] >= {"preparing", "shifting", "promoting"}
-    assert phases["bad"] >= {"preparing", "shifting", "reverting"}
+    phases = {cut.phase for cut in kills.cuts if cut.died}
+    assert phases >= {"preparing", "shifting", "promoting", "reverting"}
 
 
 def test_no_request_was_lost_but_by_the_canary(kills: Kills) -> None:
