@@ -136,12 +136,13 @@ class Stack:
         return resources
 
     def kill_providers(self) -> None:
-        """SIGKILL for the processes of this stack's dynamic providers, orphans of a killed CLI included."""
+        """SIGKILL for the processes of this stack's dynamic providers, and for what else a killed CLI has orphaned."""
         home = f"PULUMI_HOME={self.environment['PULUMI_HOME']}".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 command = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"pulumi.dynamic" in command and home in (folder / "environ").read_bytes().split(b"\0"):
+                ours = b"pulumi.dynamic" in command or b"lab.language_host" in command
+                if ours and home in (folder / "environ").read_bytes().split(b"\0"):
                     os.kill(int(folder.name), signal.SIGKILL)
 
     def unlock(self) -> Result:
