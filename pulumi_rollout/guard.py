@@ -27,8 +27,8 @@ Manifest = dict[str, Any]
 IMAGE = GUARD_IMAGE
 HEARTBEAT_LIMIT_SECONDS = 60.0
 POLL_SECONDS = 5.0
-# For an earlier guard to end, before a new one is started.
-GONE_SECONDS = 30.0
+# For an earlier guard to end, before a new one is started: less than the lock takes to expire (`lock.py`).
+GONE_SECONDS = 10.0
 LOOK_SECONDS = 0.2
 
 SCRIPT = Path(__file__).with_name("guard.sh")

@@ -71,7 +71,8 @@ def walk_back(site: Site, journal: Journal, record: Record, terminal: Terminal) 
 @contextlib.contextmanager
 def _undisturbed(terminal: Terminal) -> Iterator[None]:
     """The first Ctrl-C does not stop the way back; the second does."""
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in a background job
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
 

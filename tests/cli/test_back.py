@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -136,6 +136,15 @@ def test_a_journal_of_an_older_version_has_no_way_back(at_10: Scene) -> None:
     )
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As in a terminal: a shell starts background jobs, and CI its tests, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_one_interrupt_does_not_stop_the_way_back(at_10: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     at_10.walks(QUICK, original=original(at_10))
     presses = iter([True])
@@ -153,6 +162,7 @@ def test_one_interrupt_does_not_stop_the_way_back(at_10: Scene, monkeypatch: pyt
     assert "warning: the way back goes on; Ctrl-C once more leaves the rest of it" in given.stderr
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_two_interrupts_do(at_10: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is not given back: the guard, and the next update, see a walk that was cut off."""
     at_10.walks(QUICK, original=original(at_10))
