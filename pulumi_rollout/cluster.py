@@ -40,7 +40,7 @@ class Cluster:
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
         self._kubeconfig, self._context = kubeconfig, context
         self._began, self.requests = time.monotonic(), 0
-        self._timeout_seconds, self._retries = TIMEOUT_SECONDS, RETRIES
+        self.hurry(False)
 
     @cached_property
     def _client(self) -> Any:
@@ -49,9 +49,10 @@ class Cluster:
 
         return client.ApiClient(login(self._kubeconfig, self._context).configuration)
 
-    def hurry(self) -> None:
-        """From now on wait less for answers: there are seconds left."""
-        self._timeout_seconds, self._retries = HURRIED_SECONDS, 0
+    def hurry(self, hurried: bool = True) -> None:
+        """From now on wait less for answers: there are seconds left, or they are not worth more."""
+        self.hurried = hurried
+        self._timeout_seconds, self._retries = (HURRIED_SECONDS, 0) if hurried else (TIMEOUT_SECONDS, RETRIES)
 
     def owed_seconds(self) -> float:
         """How long to ask nothing, so that over its life this asks no more often than it may."""

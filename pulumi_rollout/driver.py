@@ -133,8 +133,9 @@ class Walk:
     def _look(self, plan: Plan, state: State) -> Seen:
         self._lock.renew(state.walk)
         now, guarded = self._engine.now(), self._journal.guarded
-        ends = self._engine.stop_reason() or expiry.stop_reason(self._expiries, now, plan.way_back_seconds())
-        if ends:
+        late = expiry.stop_reason(self._expiries, now, plan.way_back_seconds())
+        ends = self._engine.stop_reason() or late
+        if late or self._engine.is_cancelled():
             self._cluster.hurry()
         reason = self._stop or ends or self._trouble
         if guarded and not reason:
@@ -206,8 +207,7 @@ class Walk:
             try:
                 return call()
             except ClusterError as error:
-                stopped = self._engine.stop_reason() is not None
-                patience = PATIENCE_WHEN_STOPPED_SECONDS if stopped else PATIENCE_SECONDS
+                patience = PATIENCE_WHEN_STOPPED_SECONDS if self._engine.is_cancelled() else PATIENCE_SECONDS
                 if self._engine.now() - begun > patience or _refused(error):
                     raise ClusterError(f"{error}; {_left_at(state)}", error.status) from error
                 self._engine.say(f"{error}; trying again")
@@ -219,7 +219,7 @@ class Walk:
         if (said := line(plan, name, before, after, seen)) is not None:
             self._engine.say(said[0], keep=said[1])
         self._record(event(plan, name, before, after), after)
-        begins = before.phase is Phase.PREPARING and after.phase in (Phase.SHIFTING, Phase.PAUSED)
+        begins = before.phase is Phase.PREPARING and after.phase in (Phase.SHIFTING, Phase.PAUSED, Phase.PROMOTING)
         if begins and guard is not None and (problem := _problem_of(guard)) is not None:
             self._engine.warn(f"no guard is running, so nobody puts traffic back if this machine dies: {problem}")
 

@@ -55,6 +55,10 @@ class Engine:
             self._reason = self._find_reason()
         return self._reason
 
+    def is_cancelled(self) -> bool:
+        """Whether the update was cancelled: after a second Ctrl-C there are 5 s left."""
+        return _cancelled.is_set()
+
     def wait(self, seconds: float) -> None:
         """Wait, but no longer than until the update is cancelled."""
         if self._reason is None:

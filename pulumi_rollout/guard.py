@@ -17,7 +17,7 @@ from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.plan import Limits
 from pulumi_rollout.core.strategies import GUARD_IMAGE
 from pulumi_rollout.errors import ClusterError, Conflict
-from pulumi_rollout.inputs import Inputs
+from pulumi_rollout.inputs import WALK_ANNOTATION, Inputs
 from pulumi_rollout.observe import pod_reason
 from pulumi_rollout.patches import Operation, done, patch
 from pulumi_rollout.routers import ROUTERS
@@ -82,6 +82,8 @@ class Guard:
         lease = self._cluster.get(
             f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/rollout-{self._inputs.app}"
         )
+        if self._guards(walk, lease["metadata"]["uid"]):
+            return
         self._await_end_of_another()
         made = manifests(
             self._inputs,
@@ -116,6 +118,15 @@ class Guard:
         self._cluster.delete(self._path("Job"), propagationPolicy="Background")
         for kind in ("RoleBinding", "Role", "ServiceAccount"):
             self._cluster.delete(self._path(kind))
+
+    def _guards(self, walk: str, lease_uid: str) -> bool:
+        """Whether a guard of this very walk is there already, of a process that was cut off."""
+        job = self._cluster.find(self._path("Job")) or {}
+        ended = any(one["status"] == "True" for one in job.get("status", {}).get("conditions", []))
+        metadata = job.get("metadata", {})
+        same = (metadata.get("annotations") or {}).get(WALK_ANNOTATION) == walk
+        owned = any(owner["uid"] == lease_uid for owner in metadata.get("ownerReferences", []))
+        return same and owned and not ended and "deletionTimestamp" not in metadata
 
     def _await_end_of_another(self) -> None:
         """A Job cannot be changed. It is gone when its pods are, so that no two guards are at work."""
@@ -188,33 +199,22 @@ def manifests(
     labels = {"app.kubernetes.io/managed-by": "pulumi-rollout", "app.kubernetes.io/component": "guard"}
     owner = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": lease, "uid": lease_uid}
     metadata = {"name": name, "namespace": inputs.namespace, "labels": labels, "ownerReferences": [owner]}
-    role_ref = {"apiGroup": RBAC, "kind": "Role", "name": name}
-    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": inputs.namespace}]
+    noted = {WALK_ANNOTATION: walk.id}
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": inputs.namespace}
+    bound = {"roleRef": {"apiGroup": RBAC, "kind": "Role", "name": name}, "subjects": [subject]}
     words = [
         argument for part in route for argument in (part.resource, *map(_compact, (part.done, part.zero, part.home)))
     ]
     pod = _pod(name, image, words, _environment(inputs, walk, limit_seconds, poll_seconds))
     # A sidecar would keep the Job from ending, and might keep the guard from the API server.
-    template = {
-        "labels": {**labels, "sidecar.istio.io/inject": "false"},
-        "annotations": {"linkerd.io/inject": "disabled"},
-    }
-    job = {
-        "backoffLimit": 1_000_000,
-        "ttlSecondsAfterFinished": 3600,
-        "template": {"metadata": template, "spec": pod},
-    }
+    alone = {"labels": {**labels, "sidecar.istio.io/inject": "false"}, "annotations": {"linkerd.io/inject": "disabled"}}
+    template = {"metadata": alone, "spec": pod}
+    job = {"backoffLimit": 1_000_000, "ttlSecondsAfterFinished": 3600, "template": template}
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": metadata, "rules": _rules(inputs, route)},
-        {
-            "apiVersion": f"{RBAC}/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": role_ref,
-            "subjects": subjects,
-        },
-        {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job},
+        {"apiVersion": f"{RBAC}/v1", "kind": "RoleBinding", "metadata": metadata, **bound},
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {**metadata, "annotations": noted}, "spec": job},
     ]
 
 
@@ -255,11 +255,18 @@ def _pod(name: str, image: str, words: list[str], environment: dict[str, str]) -
             "readOnlyRootFilesystem": True,
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        # It is ready once it has read the Lease: a guard that may not, or cannot reach the API, is none.
+        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/looked"]}, "periodSeconds": 1},
     }
     return {
         "serviceAccountName": name,
         "automountServiceAccountToken": True,
         "restartPolicy": "OnFailure",
+        # It may run on the very machine that dies: then it is wanted elsewhere in seconds, not in the usual 5 min.
+        "tolerations": [
+            {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}
+            for state in ("not-ready", "unreachable")
+        ],
         # A shell as process 1 does not hear SIGTERM, and nothing here has to be tidied up.
         "terminationGracePeriodSeconds": 1,
         "securityContext": {

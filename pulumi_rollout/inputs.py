@@ -14,6 +14,8 @@ from pulumi_rollout.core.targets import Backends, Target
 
 APP_LABEL = "app.kubernetes.io/name"
 REVISION_LABEL = "pulumi-rollout/revision"
+# On the Lease and on the guard's Job: the id of the walk that they belong to.
+WALK_ANNOTATION = "pulumi-rollout/walk"
 TYPE = "pulumi-python:dynamic/rollout:Rollout"
 
 

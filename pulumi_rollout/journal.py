@@ -203,11 +203,15 @@ class Journal:
         """Called after each write that the cluster has taken: here tests end the process."""
 
     def _own(self, data: dict[str, str], error: Conflict) -> dict[str, Any]:
-        """The ConfigMap, if it was our own write that is repeated because its answer was lost."""
+        """The ConfigMap, if it was our own write that is repeated because its answer was lost, or if nothing
+        but its metadata was changed."""
         found = self._cluster.find(f"{self._collection}/{self.name}")
         written = (found or {}).get("data") or {}
         if found is not None and written == data:
             return found
+        if found is not None and self._object is not None and written == self._object["data"]:
+            # Somebody has labelled or annotated it, which is nothing to the walk.
+            return self._cluster.replace(f"{self._collection}/{self.name}", {**found, "data": data})
         if self.guarded is None and "guard" in written and written.get("walk") == data["walk"]:
             self._object, self.guarded = found, json.loads(written["guard"]).get("at", "some time ago")
             raise Fenced(f"the guard in the cluster is putting the traffic of {self._app} back") from error

@@ -15,6 +15,7 @@ from typing import Any
 from pulumi_rollout import origin
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.errors import ClusterError, Conflict, JournalError, Locked, NotFound, Refused
+from pulumi_rollout.inputs import WALK_ANNOTATION
 
 HEARTBEAT_SECONDS = 3.0
 # A Lease that does not change for so long belongs to nobody any more.
@@ -22,7 +23,6 @@ EXPIRY_SECONDS = 15.0
 LOOK_SECONDS = 0.5
 
 PROCESS_ANNOTATION = "pulumi-rollout/process"
-WALK_ANNOTATION = "pulumi-rollout/walk"
 
 Manifest = dict[str, Any]
 

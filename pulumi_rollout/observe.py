@@ -11,7 +11,7 @@ from typing import Any
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import FINAL, Phase, Reading, Seen, State
-from pulumi_rollout.errors import MetricsError, NotFound, RolloutError
+from pulumi_rollout.errors import ClusterError, MetricsError, NotFound, RolloutError
 from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL, Inputs
 from pulumi_rollout.metrics import SOURCES
@@ -29,6 +29,9 @@ class Observer:
     def __init__(self, inputs: Inputs, cluster: Cluster, http: Http) -> None:
         self._inputs, self._cluster, self._http = inputs, cluster, http
         self._backends = inputs.backends()
+        # As they were when last looked at: what is decided on them is written only if they are still so.
+        self.seen_route: list[Manifest] | None = None
+        self.seen_apex: str | None = None
 
     def look(self, plan: Plan, state: State, now: float, stop: str | None) -> Seen:
         """Everything that a decision needs. Raises ClusterError when the cluster does not answer."""
@@ -67,6 +70,7 @@ class Observer:
     def apex_revision(self) -> str | None:
         """The revision that serves: the one that the apex selects. None without an apex of ours."""
         apex = self._cluster.find(self._inputs.apex_path())
+        self.seen_apex = apex["metadata"].get("resourceVersion") if apex else None
         return apex["spec"].get("selector", {}).get(REVISION_LABEL) if apex else None
 
     def foreign(self) -> str | None:
@@ -125,7 +129,10 @@ class Observer:
             if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
                 return str(condition["message"])
         selector = f"{APP_LABEL}={self._inputs.app},{REVISION_LABEL}={revision}"
-        pods = self._cluster.get(f"/api/v1/namespaces/{self._inputs.namespace}/pods", labelSelector=selector)
+        try:
+            pods = self._cluster.get(f"/api/v1/namespaces/{self._inputs.namespace}/pods", labelSelector=selector)
+        except ClusterError:
+            return None  # a reason is welcome, and no reason to stop looking
         reasons = (reason for pod in pods["items"] if (reason := pod_reason(pod)))
         return next(reasons, None)
 
@@ -138,7 +145,8 @@ class Observer:
     def _route(self) -> tuple[int | None, str | None]:
         router = ROUTERS[self._inputs.route.router]
         try:
-            objects = self.route_objects()
+            self.seen_route = None
+            objects = self.seen_route = self.route_objects()
             return router.weight(objects, self._backends), router.problem(objects)
         except NotFound:
             name = self._inputs.route.objects[0]
@@ -186,8 +194,9 @@ class Observer:
 
 
 def _turns(state: State) -> bool:
-    """Whether the walk waits for the apex's endpoints; until it does, they are not asked for."""
-    return state.phase in (Phase.PROMOTING, Phase.REVERTING)
+    """Whether the walk waits for the apex's endpoints; else they are not asked for. Before any traffic
+    they are, so that a right which is missing is missed there."""
+    return state.phase in (Phase.PREPARING, Phase.PROMOTING, Phase.REVERTING)
 
 
 def pod_reason(pod: Manifest) -> str | None:

@@ -6,6 +6,7 @@ Lives here: reading this process' surroundings. Nothing is written, and nothing 
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import os
 import socket
@@ -27,8 +28,10 @@ def person() -> str:
     return f"{actor or 'somebody'}@{socket.gethostname()}"
 
 
+@functools.cache
 def process() -> str:
-    """This process, so that another one on this machine can tell whether it still runs."""
+    """This process, so that another one on this machine can tell whether it still runs. It stays the same
+    when the machine's name changes."""
     return _process(os.getpid())
 
 
@@ -70,7 +73,7 @@ def _machine() -> str:
     """Process ids mean something within one boot of one machine, and within one PID namespace of it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}|{os.readlink('/proc/self/ns/pid')}"
+        return f"{socket.gethostname()}|{boot}|{os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return f"{socket.gethostname()}|{uuid.getnode():x}"
 

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.state import (
     Action,
+    Phase,
     Pin,
     PointApex,
     Resize,
@@ -55,12 +56,12 @@ class Performer:
                 for revision in filter(None, (state.revision, state.stable)):
                     self._release_minimum(revision)
             case SetWeight(percent=percent):
-                self._edit(lambda objects: self._router.with_weight(objects, self._backends, percent))
+                self._edit(lambda objects: self._router.with_weight(objects, self._backends, percent), state)
             case PointApex(revision=revision):
-                self._cluster.patch(self._inputs.apex_path(), {"spec": {"selector": {REVISION_LABEL: revision}}})
+                self._point_apex(revision, state)
             case Restore():
                 original = json.loads(state.original)
-                self._edit(lambda objects: self._router.restored(objects, original, self._backends))
+                self._edit(lambda objects: self._router.restored(objects, original, self._backends), state)
             case Resize():
                 self.resize(state.revision)
             case _:
@@ -82,18 +83,28 @@ class Performer:
         if replicas or self._cluster.find(path):
             self._cluster.patch(f"{path}/scale", {"spec": {"replicas": replicas}})
 
-    def _edit(self, change: Callable[[list[Manifest]], list[Manifest]]) -> None:
-        """Read, change and write the route, again if somebody else wrote in between."""
+    def _edit(self, change: Callable[[list[Manifest]], list[Manifest]], state: State) -> None:
+        """Change the route as it was last looked at: if somebody has written since, this is refused, and
+        decided anew at the next look. The way back changes it as it is, and again."""
+        back = state.phase in (Phase.REVERTING, Phase.FAILED)
         for attempt in range(WRITE_ATTEMPTS):
-            live = self._observer.route_objects()
+            live = None if back else self._observer.seen_route
+            live = self._observer.route_objects() if live is None else live
             try:
                 for ref, before, after in zip(self._inputs.route.objects, live, change(live), strict=True):
                     if after != before:
                         self._cluster.replace(self._observer.route_path(ref), after)
                 return
             except Conflict:
-                if attempt + 1 == WRITE_ATTEMPTS:
+                if not back or attempt + 1 == WRITE_ATTEMPTS:
                     raise
+
+    def _point_apex(self, revision: str, state: State) -> None:
+        """As with the route: on the way forward only if nobody has written since it was looked at."""
+        patch: Manifest = {"spec": {"selector": {REVISION_LABEL: revision}}}
+        if state.phase is Phase.PROMOTING and self._observer.seen_apex is not None:
+            patch["metadata"] = {"resourceVersion": self._observer.seen_apex}
+        self._cluster.patch(self._inputs.apex_path(), patch)
 
     def _hold_minimum(self, revision: str, replicas: int) -> None:
         path = self._inputs.autoscaler_path(revision)

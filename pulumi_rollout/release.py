@@ -134,7 +134,8 @@ def _walked(now: Release, walk: Walk, state: State) -> State:
         final = walk.run(now.plan, state, guard=guard)
         if guard is not None:
             _dismiss(guard)
-        if not (final.restart and final.phase is Phase.FAILED and final.confirmed):
+        again = final.restart and final.phase is Phase.FAILED and final.confirmed
+        if not again or now.engine.stop_reason() is not None:
             return final
         state = walk.begin(final.stable)
 

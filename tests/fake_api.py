@@ -162,9 +162,7 @@ class FakeApi:
         if request.method == "DELETE":
             return 200, self.objects.pop(path)
         if request.method == "PUT":
-            version = request.body["metadata"].get("resourceVersion")
-            if version is not None and version != self.objects[path]["metadata"]["resourceVersion"]:
-                raise ApiError(409, "the object has been modified; please apply your changes to the latest version")
+            self._compare(path, request.body)
             return 200, self.put(path, request.body)
         if request.headers.get("Content-Type") != "application/merge-patch+json":
             raise ApiError(415, "the body of the request was in an unknown format")
@@ -172,7 +170,14 @@ class FakeApi:
             replicas = {"spec": {"replicas": request.body["spec"]["replicas"]}}
             deployment = path.removesuffix("/scale")
             return 200, self.put(deployment, merged(self.objects[deployment], replicas))
+        self._compare(path, request.body)
         return 200, self.put(path, merged(self.objects[path], request.body))
+
+    def _compare(self, path: str, body: Manifest) -> None:
+        """A write that names a version is refused on another one."""
+        version = body.get("metadata", {}).get("resourceVersion")
+        if version is not None and version != self.objects[path]["metadata"]["resourceVersion"]:
+            raise ApiError(409, "the object has been modified; please apply your changes to the latest version")
 
     def _read(self, path: str, selector: str) -> Manifest:
         if path in self.objects:

@@ -77,6 +77,9 @@ class FakeEngine:
     def stop_reason(self) -> str | None:
         return self.reason
 
+    def is_cancelled(self) -> bool:
+        return self.reason is not None
+
     def say(self, message: str, *, keep: bool = False) -> None:
         (self.kept if keep else self.said).append(message)
 
@@ -101,8 +104,8 @@ class MemoryCluster:
         self.owed, self.hurried = 0.0, False
         self._version = 0
 
-    def hurry(self) -> None:
-        self.hurried = True
+    def hurry(self, hurried: bool = True) -> None:
+        self.hurried = hurried
 
     def owed_seconds(self) -> float:
         return self.owed

@@ -263,6 +263,8 @@ def test_start_makes_what_is_missing_and_replaces_what_is_there(keeper: Guard, a
     first = {path: api.objects[path]["metadata"]["uid"] for path in paths}
     assert api.objects[JOB]["metadata"]["ownerReferences"][0]["uid"] == api.objects[LEASE]["metadata"]["uid"]
     api.objects[keeper._path("Role")]["rules"] = [{"verbs": ["*"]}]
+    start(keeper, app)
+    assert {path: api.objects[path]["metadata"]["uid"] for path in paths} == first, "the same walk keeps its guard"
     api.put(LEASE, {"metadata": {"uid": "another"}, "spec": {}})
     start(keeper, app)
     assert [path for path in paths if api.objects[path]["metadata"]["uid"] != first[path]] == [JOB]

@@ -12,6 +12,7 @@ from pulumi_rollout.core.plan import Gate, Plan, Source, Step
 from pulumi_rollout.core.state import Phase, Reading, Sample, Seen, State
 from pulumi_rollout.errors import ClusterError, MetricsError
 from pulumi_rollout.inputs import Inputs
+from pulumi_rollout.metrics.prometheus import _name
 from pulumi_rollout.observe import Observer, preflight
 from tests.fake_api import FakeApi, Fault
 from tests.fake_app import CONFIGMAP, DEPLOYMENTS, PODS, ROUTE, SERVICES, SLICES, FakeApp
@@ -77,8 +78,8 @@ def test_everything_that_a_decision_needs(app: FakeApp, kube: Cluster) -> None:
     app.list_on_route(v2=10)
     http = FakeHttp(answer(series("shop", "200", 90), series("shop-v2", "200", 9), series("shop-v2", "503", 1)))
     seen = observer(app, kube, http).look(PLAN, state(), 7.0, "stopped")
-    name = "envoy_cluster_name=prod_shop-v2_9898,envoy_response_code"
-    canary = Sample(series={f"{name}=200": (9.0, False), f"{name}=503": (1.0, True)}, at=100.0)
+    good, bad = (_name(series("shop-v2", code, 0)["metric"]) for code in ("200", "503"))
+    canary = Sample(series={good: (9.0, False), bad: (1.0, True)}, at=100.0)
     assert seen.model_copy(update={"readings": {}}) == Seen(
         now=7.0,
         canary_ready=2,
@@ -222,7 +223,7 @@ def test_endpoints_may_be_null(app: FakeApp, api: FakeApi, kube: Cluster) -> Non
     assert look(app, kube, phase=Phase.PROMOTING).apex_ready is False
 
 
-@pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.SHIFTING, Phase.PAUSED])
+@pytest.mark.parametrize("phase", [Phase.SHIFTING, Phase.PAUSED])
 def test_endpoints_are_not_asked_for_before_the_apex_turns(
     app: FakeApp, api: FakeApi, kube: Cluster, phase: Phase
 ) -> None:

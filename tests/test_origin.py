@@ -153,8 +153,9 @@ def test_of_what_cannot_be_told_nothing_is_claimed(identity: str) -> None:
 
 def test_where_processes_do_not_say_when_they_began(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(origin, "_started", lambda pid: "")
-    assert origin.process().endswith(f"|{os.getpid()}.")
-    assert not origin.gone(origin.process())
+    ours = origin._process(os.getpid())
+    assert ours.endswith(f"|{os.getpid()}.")
+    assert not origin.gone(ours)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert origin.gone(origin._process(ended.pid))

@@ -29,6 +29,7 @@ from tests.fake_api import FakeApi, Fault, Manifest
 from tests.fake_app import DEPLOYMENTS, ROUTE, SERVICES, FakeApp
 
 STATE = State(walk="v2-0", revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, phase=Phase.SHIFTING)
+BACK = STATE.model_copy(update={"phase": Phase.REVERTING})
 FIRST_RELEASE = STATE.model_copy(update={"stable": None})
 
 
@@ -167,7 +168,7 @@ def test_an_edit_in_between_is_read_again_and_kept(
     app: FakeApp, api: FakeApi, performer: Performer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Somebody(api, WRITE_ATTEMPTS - 1, monkeypatch)
-    performer.perform(SetWeight(percent=30), STATE)
+    performer.perform(SetWeight(percent=30), BACK)
     assert app.backends == {"shop": 70, "shop-v2": 30}
     assert len(api.objects[ROUTE]["spec"]["rules"]) == 1 + WRITE_ATTEMPTS - 1
 
@@ -177,13 +178,30 @@ def test_somebody_who_never_stops_writing_is_a_conflict(
 ) -> None:
     Somebody(api, WRITE_ATTEMPTS, monkeypatch)
     with pytest.raises(Conflict):
-        performer.perform(SetWeight(percent=30), STATE)
+        performer.perform(SetWeight(percent=30), BACK)
     assert "shop-v2" not in app.backends
+
+
+def test_a_walk_that_slept_between_its_look_and_its_write_writes_nothing(
+    app: FakeApp, api: FakeApi, performer: Performer
+) -> None:
+    """Meanwhile the guard, or another update, may have put everything back and taken the pods away."""
+    performer._observer._route()
+    performer._observer.apex_revision()
+    before = app.backends
+    for path in (ROUTE, f"{SERVICES}/shop"):
+        api.put(path, api.objects[path])
+    with pytest.raises(Conflict):
+        performer.perform(SetWeight(percent=30), STATE)
+    with pytest.raises(Conflict):
+        performer.perform(PointApex(revision="v2"), STATE.model_copy(update={"phase": Phase.PROMOTING}))
+    assert (app.backends, app.serving) == (before, "v1")
+    performer.perform(PointApex(revision="v1"), BACK)
 
 
 def test_an_edit_whose_answer_was_lost(app: FakeApp, api: FakeApi, performer: Performer, quick_retries: None) -> None:
     api.faults.append(Fault(method="PUT", drop="after"))
-    performer.perform(SetWeight(percent=30), STATE)
+    performer.perform(SetWeight(percent=30), BACK)
     assert app.backends == {"shop": 70, "shop-v2": 30}
 
 

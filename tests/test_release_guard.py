@@ -221,8 +221,20 @@ def test_the_guard_of_a_walk_that_is_put_back_goes_with_it(up: Up, api: FakeApi)
 
 def test_a_walk_that_goes_on_gets_a_guard_again(up: Up, app: FakeApp, api: FakeApi) -> None:
     up.cut(20, GUARDED)
+    del api.objects[GUARD_JOB]
     assert up(settings=GUARDED) == "shop-v2 serves"
     assert (jobs(api), guards(api)) == (["v2-1000"], [])
+
+
+def test_a_walk_that_goes_on_keeps_its_guard(up: Up, app: FakeApp, api: FakeApi) -> None:
+    """There is no moment without one."""
+    up.cut(20, GUARDED)
+    before = len([request for request in api.requests if request.method == "DELETE"])
+    kept = api.objects[GUARD_JOB]["metadata"]["uid"]
+    seen: list[str] = []
+    up.when(up.at(50), lambda: seen.append(api.objects[GUARD_JOB]["metadata"]["uid"]))
+    assert up(settings=GUARDED) == "shop-v2 serves"
+    assert (seen, before, guards(api)) == ([kept], before, [])
 
 
 def test_a_restart_gets_a_guard_of_its_own(up: Up, api: FakeApi) -> None:

@@ -75,9 +75,12 @@ def give(site: Site, app: str, verb: Verb, order: Order, percent: int | None = N
 def retry(site: Site, app: str) -> str:
     """Let a failed revision be tried again. Raises Refused when none is remembered."""
     journal, record = talk.journal(site, app)
-    last = journal.history[-1] if journal.history else None
-    if last is None or journal.failure_of(last.revision, last.retry) is None:
-        raise Refused(f"there is nothing to retry: the last rollout of {app} was not judged to have failed")
+    known = dict.fromkeys(entry.revision for entry in reversed(journal.history))
+    tokens = {entry.revision: entry.retry for entry in journal.history}
+    failures = [journal.failure_of(revision, tokens[revision]) for revision in known]
+    last = next((failure for failure in failures if failure is not None), None)
+    if last is None:
+        raise Refused(f"there is nothing to retry: no revision of {app} is remembered to have failed")
     _, retries = talk.asked(site, app)
     name = f"{app}-{last.revision}"
     if journal.failure_of(last.revision, last.retry, retries) is None:

@@ -7,6 +7,7 @@ with their own times, so the age of a number is known and nothing is interpolate
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import isfinite
 from typing import Any
 from urllib.parse import urlencode
@@ -103,7 +104,12 @@ def _sample(query: Query, result: list[Any], service: str) -> Sample:
         if not counted:
             continue  # NaN and Inf are no counts; the series has none in this window
         at, value = counted[-1]
-        name = ",".join(f"{key}={labels[key]}" for key in sorted(labels) if key != "__name__")
-        series[name] = (value, labels[query.code_label].startswith("5"))
+        series[_name(labels)] = (value, labels[query.code_label].startswith("5"))
         newest = max(at, newest or 0.0)
     return Sample(series=series, at=newest)
+
+
+def _name(labels: dict[str, str]) -> str:
+    """A short name for a series: a hundred proxies have thousands of them, and all are kept in the journal."""
+    text = ",".join(f"{key}={labels[key]}" for key in sorted(labels) if key != "__name__")
+    return blake2b(text.encode(), digest_size=6).hexdigest()

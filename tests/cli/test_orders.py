@@ -237,6 +237,6 @@ def test_retry_lifts_the_memory_of_a_failure(scene: Scene) -> None:
 def test_nothing_to_retry(scene: Scene, state: dict[str, Any]) -> None:
     scene.walks(**state)
     given = scene.run("retry", "shop")
-    reason = "there is nothing to retry: the last rollout of shop was not judged to have failed"
+    reason = "there is nothing to retry: no revision of shop is remembered to have failed"
     assert (given.exit_code, given.stderr) == (1, f"error: {reason}\n")
     assert COMMANDS not in scene.api.objects
