@@ -27,6 +27,7 @@ def canary(
     alpha: float | None = None,
     beta: float | None = None,
     evidence: str | None = None,
+    failures: str | None = None,
     min_samples: int | None = None,
     preparing: str | None = None,
     propagation: str | None = None,
@@ -53,6 +54,8 @@ def canary(
     + beta: chance to promote one that does not (0.05), kept under `evidence="required"`
     + evidence: "sufficient" (interval and min_samples are enough while no gate fails) or "required"
       (every gate must have shown that its objective is met)
+    + failures: "independent" (each request fails on its own), "bursty" (many at once: judged by blocks of time,
+      slower) or "auto" (as those of the old version are seen to come)
     + min_samples: canary requests that each step must see (50)
     + preparing: for pods to become ready (10m); propagation: for the proxy to take a change (60s)
     + settle: after each change (2s); drain: before the old version may go (15s)

@@ -205,8 +205,8 @@ def test_those_that_write_know_nothing_of_each_other() -> None:
 
 
 def test_the_order_of_core() -> None:
-    """plan, evidence -> nothing; state, targets -> plan; gates, moves -> state; conditions, commands -> those;
-    machine -> all."""
+    """plan, evidence -> nothing; bursts, targets -> plan; state -> bursts; gates, moves -> state; conditions,
+    commands -> those; machine -> all."""
     core = "pulumi_rollout.core"
     found = {
         path.stem: {module.removeprefix(f"{core}.") for module in imports(path) if inside(module, core)}
@@ -217,8 +217,9 @@ def test_the_order_of_core() -> None:
         "evidence": set(),
         "plan": set(),
         "targets": {"plan"},
-        "state": {"plan"},
-        "gates": {"evidence", "plan", "state"},
+        "bursts": {"plan"},
+        "state": {"bursts", "plan"},
+        "gates": {"bursts", "evidence", "plan", "state"},
         "moves": {"plan", "state"},
         "commands": {"moves", "plan", "state"},
         "conditions": {"gates", "moves", "plan", "state"},

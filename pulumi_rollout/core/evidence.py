@@ -1,82 +1,125 @@
 """The sequential tests: how strongly counts speak for or against an objective.
 
-Lives here: the formulas, in log space, each with its source. Not here: what follows from them
-(`gates.py`), or where counts come from.
+Lives here: the formulas, in log space, each with its source and with what it assumes. Not here: what
+follows from them (`gates.py`), or where counts come from.
 
-A request is bad or not. The objective is that the share of bad requests p is at most p0. An
-e-value is a bet against a hypothesis that cannot be expected to grow while it is true: by Ville's
-inequality the chance that it *ever* reaches 1/alpha is at most alpha, so it may be looked at after
-every request. Mixture over a Beta(1, 1) prior cut at p0: Howard, Ramdas, McAuliffe, Sekhon,
-"Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 49(2), 2021.
-Assumes that requests fail independently of each other.
+A request is bad or not; of n requests s are bad; the objective p0 is the largest share that may be.
+An e-value is the wealth of a bet against a hypothesis: it begins with 1, is never negative, and cannot be
+expected to grow while the hypothesis is true. By Ville's inequality (1939) the chance that it *ever* reaches
+1/alpha is then at most alpha, so it may be looked at after every request, and for as long as one likes.
+
+Against "p <= p0" one bets on every p above p0 at once: the mean likelihood ratio over a uniform prior,
+Beta(1, 1), cut to (p0, 1]; against "p >= p0", over [0, p0). Howard, Ramdas, McAuliffe, Sekhon,
+"Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 49(2), 2021,
+Propositions 6 and 7; Robbins, Annals of Mathematical Statistics 41(5), 1970, for the uncut prior.
+Assumed is only that, whatever came before it, each request is bad with a chance of at most (at least) p0: the
+chance may change from request to request. Failures that come in bursts break that.
+
+How it is computed, with x = p/p0 and y = (1-p)/(1-p0): the mean of x^s y^(n-s) over all of [0, 1] has a
+closed form, E = 1 / ((n+1) C(n,s) p0^s (1-p0)^(n-s)), and is the sum of the integrals over both sides of
+p0. The side that does not hold the prior's updated mean is integrated directly: there the integrand falls
+from 1 at p0. The other one is the rest of E. A log-concave density has at least 1/e of its mass on each
+side of its mean (Grünbaum 1960), so the difference loses no digits, whatever the counts.
 """
 
 from __future__ import annotations
 
-from math import exp, inf, lgamma, log, log1p
+from collections.abc import Sequence
+from math import exp, expm1, lgamma, log, log1p, pi
 
-
-def log_beta(a: float, b: float) -> float:
-    """ln B(a, b)."""
-    return lgamma(a) + lgamma(b) - lgamma(a + b)
-
-
-def log_beta_tails(x: float, a: float, b: float) -> tuple[float, float]:
-    """(ln I_x(a, b), ln (1 - I_x(a, b))), the regularised incomplete beta function and its complement.
-
-    The smaller tail is computed directly, so that neither underflows: for 0 < x < 1, a > 0, b > 0.
-    """
-    if x < (a + 1) / (a + b + 2):
-        lower = _log_lower_tail(x, a, b)
-        return lower, _log_complement(lower)
-    upper = _log_lower_tail(1 - x, b, a)
-    return _log_complement(upper), upper
-
-
-def _log_complement(log_p: float) -> float:
-    """ln(1 - e^log_p)."""
-    return log1p(-exp(log_p)) if log_p < 0 else -inf
-
-
-def _log_lower_tail(x: float, a: float, b: float) -> float:
-    """ln I_x(a, b) by Lentz's continued fraction (DLMF 8.17.22), which converges for x < (a+1)/(a+b+2)."""
-    tiny = 1e-300
-    c, d = 1.0, 1 - (a + b) * x / (a + 1)
-    d = 1 / (d if abs(d) > tiny else tiny)
-    fraction = d
-    for m in range(1, 100_000):
-        for numerator in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 + numerator * d
-            c = 1 + numerator / c
-            d = 1 / (d if abs(d) > tiny else tiny)
-            c = c if abs(c) > tiny else tiny
-            fraction *= d * c
-        if abs(d * c - 1) < 1e-15:
-            break
-    return a * log(x) + b * log1p(-x) - log_beta(a, b) - log(a) + log(fraction)
+# Nodes and weights of the double-exponential rule for integrals of exp(-v) times something smooth over
+# v > 0: v = exp(t - exp(-t)), t in equal steps (Takahasi and Mori, 1974). Beyond both ends is nothing.
+_STEP = 1 / 8
+_NODES = tuple((v, _STEP * v * (1 + exp(-t))) for t in (k * _STEP for k in range(-29, 30)) for v in (exp(t - exp(-t)),))
 
 
 def log_e_fail(total: int, bad: int, max_bad_ratio: float) -> float:
     """ln of the e-value against "p <= max_bad_ratio": large when the version fails its objective."""
-    return _log_mixture(total, bad, max_bad_ratio, above=True)
+    return _log_sides(total, bad, max_bad_ratio)[1] - log1p(-max_bad_ratio)
 
 
 def log_e_pass(total: int, bad: int, max_bad_ratio: float) -> float:
     """ln of the e-value against "p >= max_bad_ratio": large when the version meets its objective."""
-    return _log_mixture(total, bad, max_bad_ratio, above=False)
+    return _log_sides(total, bad, max_bad_ratio)[0] - log(max_bad_ratio)
 
 
-def _log_mixture(total: int, bad: int, p0: float, *, above: bool) -> float:
-    a, b = 1 + bad, 1 + total - bad
-    posterior = log_beta_tails(p0, a, b)[above]
-    prior = log1p(-p0) if above else log(p0)  # Beta(1, 1) is uniform
-    return log_beta(a, b) + posterior - prior - bad * log(p0) - (total - bad) * log1p(-p0)
+def log_e_both(total: int, bad: int, p0: float) -> float:
+    """ln of the e-value against "p = p0", of the prior that is not cut: -ln((n+1) times the binomial chance of s).
+
+    The chance by its deviances, so that no large terms cancel: Loader, "Fast and accurate computation of
+    binomial probabilities", 2000.
+    """
+    good = total - bad
+    far = _deviance(bad, total * p0) + _deviance(good, total * (1 - p0)) - log(total + 1)
+    if bad == 0 or good == 0:
+        return far
+    return far + 0.5 * log(2 * pi * bad * (good / total)) + _stirling(bad) + _stirling(good) - _stirling(total)
 
 
-def log_weighted_sum(log_values: list[float], weights: list[float]) -> float:
-    """ln of a weighted sum, given logs: a mixture of e-values whose weights sum to 1 is an e-value."""
-    largest = max(log_values)
-    return largest + log(sum(weight * exp(value - largest) for value, weight in zip(log_values, weights, strict=True)))
+def _log_sides(total: int, bad: int, p0: float) -> tuple[float, float]:
+    """ln of the integral of x^s y^(n-s) over p < p0, and over p > p0."""
+    whole = log_e_both(total, bad, p0)
+    if p0 < (bad + 1) / (total + 2):
+        below = _log_tail(bad, total - bad, p0 / (1 - p0)) + log(p0)
+        return below, whole + log1p(-exp(below - whole))
+    above = _log_tail(total - bad, bad, (1 - p0) / p0) + log1p(-p0)
+    return whole + log1p(-exp(above - whole)), above
+
+
+def _log_tail(s: int, y: int, odds: float) -> float:
+    """ln of the integral over v > 0 of exp(-(s+1) v + y ln(1 + odds (1 - exp(-v)))): the tail below p0,
+    divided by p0, with p = p0 exp(-v). For (s+1) >= y odds, where the exponent falls, ever faster, from 0 at v = 0.
+    """
+    slope, curvature = s + 1 - y * odds, y * odds * (1 + odds)
+    scale = 2 / (slope + (slope * slope + 2 * curvature) ** 0.5)  # where the exponent is about -1
+    integral = 0.0
+    for node, weight in _NODES:
+        v = scale * node
+        integral += weight * exp(y * log1p(-odds * expm1(-v)) - (s + 1) * v)
+    return log(scale * integral)
+
+
+def _deviance(x: int, mean: float) -> float:
+    """x ln(x/mean) + mean - x. Near the mean by the series of artanh(q), q = (x-mean)/(x+mean), as
+    ln(x/mean) = 2 artanh(q)."""
+    if x == 0:
+        return mean
+    q = (x - mean) / (x + mean)
+    if abs(q) > 0.1:
+        return x * log(x / mean) + mean - x
+    series = sum(q ** (2 * k + 1) / (2 * k + 1) for k in range(1, 9))
+    return (x - mean) * q + 2 * x * series
+
+
+def _stirling(n: int) -> float:
+    """ln(n!) - ln(sqrt(2 pi n) (n/e)^n), for n > 0."""
+    if n < 16:
+        return lgamma(n + 1) - (n + 0.5) * log(n) + n - 0.5 * log(2 * pi)
+    q = 1 / (n * n)
+    return (1 / 12 - q * (1 / 360 - q * (1 / 1260 - q * (1 / 1680 - q / 1188)))) / n
+
+
+def log_weight(order: int) -> float:
+    """ln of the share of the stakes that a test has which begins as number `order`, the first one being 0.
+
+    1 / ((k+1)(k+2)): fixed before the walk, and 1 in all over every k, so there may be any number of tests.
+    """
+    return -log((order + 1) * (order + 2))
+
+
+def log_mixture(tests: Sequence[tuple[int, float]], begun: int) -> float:
+    """ln of one e-value made of tests that begin one after another, so that failures that begin late are not
+    diluted by a long healthy past: the weighted sum of the tests' e-values.
+
+    + tests: order and ln of the e-value of each test that is still kept
+    + begun: how many tests have ever begun
+
+    A test is E = 1 until it begins, whenever that is decided, and looks at later requests only; so the sum
+    begins with 1 and cannot be expected to grow, and Ville's inequality holds for it as a whole. The tests
+    that have not begun add what is left of the weights, 1 / (begun+1). A test that is given up adds nothing,
+    which can only make the sum smaller. Not diluted has a price: ln((k+1)(k+2)) of evidence.
+    """
+    weighted = [log_weight(order) + log_e for order, log_e in tests]
+    weighted.append(-log(begun + 1))
+    largest = max(weighted)
+    return largest + log(sum(exp(value - largest) for value in weighted))

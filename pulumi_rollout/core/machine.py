@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pulumi_rollout.core import conditions
 from pulumi_rollout.core.commands import obey
 from pulumi_rollout.core.conditions import because
-from pulumi_rollout.core.gates import Verdict, begin_step, explain, fold, judge, shared
+from pulumi_rollout.core.gates import Verdict, begin_step, bet, explain, fold, judge, shared
 from pulumi_rollout.core.moves import (
     Capacity,
     Drain,
@@ -95,8 +95,9 @@ def _with_evidence(plan: Plan, state: State, seen: Seen) -> State:
     # Once the route is back on the apex, v2's requests are counted there.
     promoted = state.phase is Phase.PROMOTING and apex_of(state, current(plan, state)) == state.revision
     evidence = {
-        gate.id: fold(
-            state.evidence.get(gate.id, Evidence()), seen.readings.get(gate.id, _NO_READING), promoted=promoted
+        gate.id: bet(
+            gate,
+            fold(state.evidence.get(gate.id, Evidence()), seen.readings.get(gate.id, _NO_READING), promoted=promoted),
         )
         for gate in plan.gates
         if gate.id in seen.readings or gate.id not in state.evidence

@@ -86,6 +86,8 @@ class Plan(Frozen):
     + beta: chance to promote one that does not; kept under `evidence: required` only
     + evidence: `required` = a step ends only when every gate has shown that its objective is met;
       `sufficient` = interval and min_samples are enough as long as no gate has failed
+    + failures: `independent` = each request fails on its own; `bursty` = many at once, which is judged by blocks
+      of time; `auto` = as stable's own failures are seen to come
     + wait_before_traffic: somebody has to promote the walk before the first weight
     + on_wait, wait_seconds: `wait` = a paused walk waits for people without end; `hold` = after
       wait_seconds the update ends with an error, the weight stays, and the next one goes on
@@ -104,6 +106,7 @@ class Plan(Frozen):
     alpha: float = Field(default=0.005, gt=0, lt=1)
     beta: float = Field(default=0.05, gt=0, lt=1)
     evidence: Literal["required", "sufficient"] = "sufficient"
+    failures: Literal["auto", "independent", "bursty"] = "auto"
     limits: Limits = Limits()
     wait_before_traffic: bool = False
     on_wait: Literal["wait", "hold"] = "wait"
@@ -125,6 +128,12 @@ class Plan(Frozen):
             if weight <= before:
                 raise ValueError(f"weights must rise from step to step, but {weight} follows {before}")
             before = weight
+        return self
+
+    @model_validator(mode="after")
+    def _bursts_can_be_judged(self) -> Plan:
+        if self.failures == "bursty" and self.evidence == "required":
+            raise ValueError("evidence cannot be required with bursty failures: to show that they are few takes hours")
         return self
 
     @model_validator(mode="after")

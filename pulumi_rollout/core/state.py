@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from pulumi_rollout.core.bursts import Blocks
 from pulumi_rollout.core.plan import Frozen, Verb
 
 STATE_FORMAT = 2
@@ -74,18 +75,37 @@ class Arm(Frozen):
 
 
 class Start(Frozen):
-    """The canary's counts when a step began: a test for failing starts there."""
+    """Both versions' counts when a test for failing began, which looks at later requests only.
+
+    + at: time of the newest number then
+    """
 
     total: int
     bad: int
+    stable_total: int = 0
+    stable_bad: int = 0
+    at: float | None = None
 
 
 class Evidence(Frozen):
-    """One gate's memory. `starts` has one entry a step begun; the first counts from the walk's begin."""
+    """One gate's memory.
+
+    + starts: of the tests for failing that began after the walk itself, oldest first
+    + given_up: how many older ones are not kept any more
+    + step_from: the canary's requests when the current step began
+    + block_at: time of the newest number when the open block began
+    + bursty: stable's failures were seen to come in bursts
+    """
 
     canary: Arm = Arm()
     stable: Arm = Arm()
     starts: tuple[Start, ...] = ()
+    given_up: int = 0
+    step_from: int = 0
+    block_at: float | None = None
+    canary_blocks: Blocks = Blocks()
+    stable_blocks: Blocks = Blocks()
+    bursty: bool = False
     no_data: str | None = None
 
 

@@ -70,6 +70,7 @@ class Canary(Written):
     alpha: float = 0.005
     beta: float = 0.05
     evidence: str = "sufficient"
+    failures: Literal["auto", "independent", "bursty"] = "auto"
     min_samples: int = Field(default=50, ge=0)
     preparing: Deadline = 600.0
     propagation: Deadline = 60.0
@@ -91,7 +92,17 @@ class Canary(Written):
 GATES = {"success_rate": SuccessRate}
 STRATEGIES = {"canary": Canary}
 # Settings that the plan has under the same name.
-AS_WRITTEN = ("alpha", "beta", "evidence", "on_wait", "on_failure", "on_interrupted", "on_locked", "forbidden_commands")
+AS_WRITTEN = (
+    "alpha",
+    "beta",
+    "evidence",
+    "failures",
+    "on_wait",
+    "on_failure",
+    "on_interrupted",
+    "on_locked",
+    "forbidden_commands",
+)
 
 
 def compile_policy(policy: dict[str, Any], proxies: dict[str, set[str]]) -> Plan:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
+from math import log
 
 import pytest
 
-from pulumi_rollout.core.gates import Verdict, begin_step, count, explain, fold, judge
+from pulumi_rollout.core.gates import MOST_STARTS, Verdict, begin_step, count, explain, fold, judge, shared
 from pulumi_rollout.core.plan import Gate, Plan, Source, Step
 from pulumi_rollout.core.state import Arm, Evidence, Reading, Sample, Start
 
@@ -19,6 +19,7 @@ def plan(steps: int = 2, gates: int = 1, max_bad_ratio: float = 0.01, alpha: flo
         ),
         sources={"s": Source(kind="prometheus", address="http://prometheus:9090", proxy="contour")},
         alpha=alpha,
+        failures="independent",
     )
 
 
@@ -37,6 +38,7 @@ def counted(*samples: Sample) -> Arm:
 def evidence(
     total: int, bad: int, *, starts: tuple[tuple[int, int], ...] = (), stable: tuple[int, int] = (0, 0)
 ) -> Evidence:
+    """+ starts: the canary's counts when tests began after the walk itself"""
     return Evidence(
         canary=Arm(total=total, bad=bad, at=1000.0, begun=True),
         stable=Arm(total=stable[0], bad=stable[1], begun=True),
@@ -118,22 +120,78 @@ def test_late_breakage_is_not_diluted() -> None:
 
 
 def test_a_test_that_has_not_begun_is_a_bet_of_nothing() -> None:
-    """Weights are fixed before the walk: what is not begun counts as E = 1, so steps do not add up."""
-    at_first = judge(plan(steps=4), plan().gates[0], evidence(1000, 25, starts=((0, 0),)))
-    alone = judge(plan(steps=1), plan().gates[0], evidence(1000, 25, starts=((0, 0),)))
-    assert at_first.log_e_fail == pytest.approx(2.331, abs=1e-3)  # ln((38.16 + 3) / 4)
-    assert alone.log_e_fail == pytest.approx(3.642, abs=1e-3)  # ln(38.16)
+    """Weights are fixed before the walk: what is not begun counts as E = 1, so starts do not add up."""
+    some = plan()
+    at_first = judge(some, some.gates[0], evidence(1000, 25))
+    begun = judge(some, some.gates[0], evidence(1000, 25, starts=((0, 0), (1000, 25))))
+    assert at_first.log_e_fail == pytest.approx(log(38.16105560133539 / 2 + 1 / 2))
+    assert begun.log_e_fail == pytest.approx(log(38.16105560133539 * 2 / 3 + 1 / 3))
+
+
+def seen_at(at: float, total: int, bad: int = 0) -> Reading:
+    return Reading(canary=sample(at, ok=total - bad, x_bad=bad), stable=sample(at, ok=9 * total))
+
+
+def test_a_start_every_five_minutes() -> None:
+    """Counted from the last start; one at which nothing had come since is only moved."""
+    seen = fold(Evidence(), seen_at(1000, 0))
+    assert (seen.starts, fold(seen, seen_at(2000, 10)).starts) == ((), ()), "none before the first step"
+    seen = begin_step(seen)
+    assert seen.starts == (Start(total=0, bad=0, at=1000),)
+    for at, total, starts in [
+        (1299, 100, [0]),
+        (1300, 110, [0, 110]),
+        (1599, 200, [0, 110]),
+        (1700, 210, [0, 110, 210]),
+        (2000, 210, [0, 110, 210]),
+        (2001, 211, [0, 110, 210, 211]),
+    ]:
+        before = judge(plan(), plan().gates[0], seen).log_e_fail
+        seen = fold(seen, seen_at(at, total))
+        assert [start.total for start in seen.starts] == starts
+        assert judge(plan(), plan().gates[0], seen).log_e_fail <= before
+    assert seen.starts[-1] == Start(total=211, bad=0, stable_total=9 * 211, at=2001)
+    again = begin_step(fold(begin_step(fold(seen, seen_at(2100, 300))), seen_at(2150, 300)))
+    assert [(start.total, start.at) for start in again.starts[-2:]] == [(211, 2001), (300, 2150)]
+
+
+def test_a_start_in_itself_says_nothing() -> None:
+    seen = evidence(1000, 25, starts=((0, 0), (400, 3)))
+    assert judge(plan(), plan().gates[0], begin_step(seen)) == pytest.approx(
+        judge(plan(), plan().gates[0], seen).model_copy(update={"step_total": 0})
+    )
+
+
+def test_starts_are_bounded() -> None:
+    """The oldest are given up, with their weight; the test of the whole walk is kept."""
+    seen = Evidence()
+    for n in range(1, 101):
+        seen = begin_step(fold(seen, seen_at(1000 + 300 * n, 20 * n)))
+    assert (len(seen.starts), seen.given_up) == (MOST_STARTS, 100 - MOST_STARTS)
+    assert seen.starts[-1].total == 20 * 99, "what was there at the first look is its base"
+    slightly = fold(seen, seen_at(31_001, 20_000, bad=300))
+    assert judge(plan(), plan().gates[0], slightly).verdict is Verdict.FAIL
+
+
+def test_a_failure_that_stable_has_too_is_shared_however_late_it_is() -> None:
+    """Stable's counts since the same starts are judged by the same test."""
+    start = Start(total=10_000, bad=0, stable_total=90_000, stable_bad=9)
+    canary = Arm(total=10_200, bad=40, begun=True)
+    both = Evidence(canary=canary, stable=Arm(total=91_800, bad=369, begun=True), starts=(start,))
+    alone = both.model_copy(update={"stable": Arm(total=91_800, bad=10, begun=True)})
+    assert judge(plan(), plan().gates[0], both).verdict is Verdict.FAIL
+    assert [shared(plan(), plan().gates[0], one) for one in (both, alone)] == [True, False]
 
 
 def test_alpha_is_shared_by_the_gates() -> None:
     one, five = plan(gates=1, alpha=0.05), plan(gates=5, alpha=0.05)
     assert [one.gate_alpha, five.gate_alpha] == pytest.approx([0.05, 0.01])
-    close = evidence(1000, 25, starts=((0, 0), (1000, 25)))
+    close = evidence(1000, 25)
     verdicts = {judge(some, some.gates[0], close).log_e_fail for some in (one, five)}
     assert len(verdicts) == 1
-    bad = evidence(1000, 27, starts=((0, 0), (500, 5)))
+    bad = evidence(1000, 30)
     assert [judge(some, some.gates[0], bad).verdict for some in (one, five)] == [Verdict.FAIL, Verdict.FAIL]
-    slightly = evidence(1000, 26, starts=((0, 0), (1000, 26)))
+    slightly = evidence(1000, 26)
     assert [judge(some, some.gates[0], slightly).verdict for some in (one, five)] == [
         Verdict.FAIL,
         Verdict.UNDECIDED,
@@ -141,30 +199,19 @@ def test_alpha_is_shared_by_the_gates() -> None:
 
 
 def test_step_total_counts_from_the_step() -> None:
-    begun = begin_step(evidence(120, 1, starts=((0, 0),)))
-    assert begun.starts == (Start(total=0, bad=0), Start(total=120, bad=1))
+    seen = evidence(120, 1)
+    assert judge(plan(), plan().gates[0], seen).step_total == 120
+    begun = begin_step(seen)
     assert judge(plan(), plan().gates[0], begun).step_total == 0
+    later = fold(begun, Reading(canary=sample(2000.0, ok=7)))
+    assert judge(plan(), plan().gates[0], later).step_total == 7, "a start within a step does not begin it anew"
 
 
-def test_alpha_is_kept_over_all_steps() -> None:
-    """A version exactly at its objective, judged at every look of a walk of three steps."""
-    rng, alpha, runs = random.Random(7), 0.05, 150
-    three = plan(steps=3, max_bad_ratio=0.1, alpha=alpha)
-    failed = 0
-    for _ in range(runs):
-        seen, total, bad = Evidence(), 0, 0
-        for _ in range(3):
-            seen = begin_step(seen)
-            for _ in range(15):
-                total, bad = total + 20, bad + sum(rng.random() < 0.1 for _ in range(20))
-                seen = seen.model_copy(update={"canary": Arm(total=total, bad=bad, begun=True)})
-                if judge(three, three.gates[0], seen).verdict is Verdict.FAIL:
-                    break
-            else:
-                continue
-            failed += 1
-            break
-    assert failed / runs <= alpha + 2.326 * (alpha * (1 - alpha) / runs) ** 0.5
+def test_evidence_is_the_same_after_json() -> None:
+    seen = begin_step(evidence(1000, 25, starts=((0, 0), (400, 3)), stable=(9000, 8)))
+    again = Evidence.model_validate_json(seen.model_dump_json())
+    assert again == seen
+    assert judge(plan(), plan().gates[0], again) == judge(plan(), plan().gates[0], seen)
 
 
 @pytest.mark.parametrize(
@@ -172,8 +219,8 @@ def test_alpha_is_kept_over_all_steps() -> None:
     [
         pytest.param(
             2,
-            evidence(800, 24, starts=((0, 0),), stable=(4980, 5)),
-            "success rate: 24 of 800 canary requests failed (3.00 %, limit 1 %), E = 572 >= 400 "
+            evidence(800, 25, starts=((0, 0),), stable=(4980, 5)),
+            "success rate: 25 of 800 canary requests failed (3.12 %, limit 1 %), E = 1,217 >= 400 "
             "(alpha 0.005 over 2 gates), 42 s at 20 %, data 1.2 s old; stable 0.10 % of 4,980",
             id="two gates",
         ),
@@ -183,6 +230,17 @@ def test_alpha_is_kept_over_all_steps() -> None:
             "success rate: 2,400 of 12,000 canary requests failed (20.00 %, limit 1 %), E = 1e2232 >= 200 "
             "(alpha 0.005 over 1 gate), 42 s at 20 %, data 1.2 s old; stable 0 % of 0",
             id="an e-value beyond a million is a power of ten",
+        ),
+        pytest.param(
+            1,
+            Evidence(
+                canary=Arm(total=100_400, bad=30, at=1000.0, begun=True),
+                stable=Arm(total=200_000, bad=150, begun=True),
+                starts=(Start(total=0, bad=0), Start(total=100_000, bad=10, stable_total=199_600, stable_bad=150)),
+            ),
+            "success rate: 20 of the last 400 canary requests failed (5.00 %, limit 1 %), E = 34,302 >= 200 "
+            "(alpha 0.005 over 1 gate), 42 s at 20 %, data 1.2 s old; stable 0.00 % of 400",
+            id="the counts are those of the test that says the most",
         ),
     ],
 )

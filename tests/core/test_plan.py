@@ -39,6 +39,10 @@ def written(**changes: Any) -> dict[str, Any]:
         ({"alpha": 0}, ("plan.alpha", "input should be greater than 0, not 0")),
         ({"beta": 1}, ("plan.beta", "input should be less than 1, not 1")),
         ({"evidence": "some"}, ("plan.evidence", "input should be 'required' or 'sufficient', not 'some'")),
+        (
+            {"evidence": "required", "failures": "bursty"},
+            ("plan", "evidence cannot be required with bursty failures: to show that they are few takes hours"),
+        ),
         ({"colour": "red"}, ("plan.colour", "there is no setting of the name colour")),
         ({"version": 2}, ("plan.version", "input should be 1, not 2")),
         ({"on_wait": "stay"}, ("plan.on_wait", "input should be 'wait' or 'hold', not 'stay'")),

@@ -38,6 +38,7 @@ def test_the_whole_plan() -> None:
                 "alpha": 0.01,
                 "beta": 0.1,
                 "evidence": "required",
+                "failures": "independent",
                 "minSamples": 30,
                 "preparing": "20m",
                 "propagation": "10s",
@@ -56,6 +57,7 @@ def test_the_whole_plan() -> None:
         alpha=0.01,
         beta=0.1,
         evidence="required",
+        failures="independent",
         limits=Limits(
             preparing_seconds=1200,
             propagation_seconds=10,
@@ -147,7 +149,7 @@ def test_what_is_taken_over_as_written(name: str) -> None:
     default = policy_field.default
     assert plan_field.default == (tuple(default) if isinstance(default, list) else default)
     others = {"alpha": 0.25, "beta": 0.25, "evidence": "required", "on_wait": "hold", "on_failure": "freeze"}
-    others |= {"on_interrupted": "restart", "on_locked": "wait", "forbidden_commands": ("abort",)}
+    others |= {"on_interrupted": "restart", "on_locked": "wait", "forbidden_commands": ("abort",), "failures": "bursty"}
     assert getattr(compiled({"canary": {name: others[name]}}), name) == others[name] != default
 
 
@@ -258,6 +260,10 @@ def test_unknown_strategies(policy: Any, sentence: str) -> None:
         ({"deadline": "0s"}, "policy.canary.deadline: input should be greater than 0, not '0s'"),
         ({"alpha": 0}, "policy.canary.alpha: input should be greater than 0, not 0.0"),
         ({"beta": 1}, "policy.canary.beta: input should be less than 1, not 1.0"),
+        (
+            {"failures": "rare"},
+            "policy.canary.failures: input should be 'auto', 'independent' or 'bursty', not 'rare'",
+        ),
         ({"evidence": "some"}, "policy.canary.evidence: input should be 'required' or 'sufficient', not 'some'"),
         ({"minSamples": -1}, "policy.canary.minSamples: input should be greater than or equal to 0, not -1"),
         (
