@@ -62,8 +62,8 @@ class Cluster:
     def usage(self) -> str:
         """How much it has asked so far, in words."""
         seconds = time.monotonic() - self._began
-        rate = 60 * self.requests / max(1.0, seconds)
-        return f"{self.requests:,} requests to the Kubernetes API in {seconds:.0f} s ({rate:.0f} a minute)"
+        rate = f" ({60 * self.requests / seconds:.0f} a minute)" if seconds >= 60 else ""
+        return f"{self.requests:,} requests to the Kubernetes API in {seconds:.0f} s{rate}"
 
     @property
     def address(self) -> str:

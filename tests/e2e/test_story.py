@@ -29,7 +29,7 @@ CANARY = {
     "gates": [{"successRate": {"minPercent": 99}}],
 }
 VERDICT = re.compile(
-    r"success rate: [\d,]+ of [\d,]+ canary requests failed \(\d+\.\d\d %, limit 1 %\), E = \S+ >= 200 "
+    r"success rate: [\d,]+ of (?:the last )?[\d,]+ canary requests failed \(\d+\.\d\d %, limit 1 %\), E = \S+ >= 200 "
     r"\(alpha 0\.005 over 1 gate\), \d+ s at (20|50) %, data \d+\.\d s old; stable 0\.00 % of [\d,]+; "
     r"all traffic is back on story-[0-9a-f]{8}"
 )
