@@ -255,8 +255,6 @@ def _pod(name: str, image: str, words: list[str], environment: dict[str, str]) -
             "readOnlyRootFilesystem": True,
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-        # It is ready once it has read the Lease: a guard that may not, or cannot reach the API, is none.
-        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/looked"]}, "periodSeconds": 1},
     }
     return {
         "serviceAccountName": name,

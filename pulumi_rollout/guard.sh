@@ -17,7 +17,6 @@ field() { k get "$1" "$2" --ignore-not-found -o jsonpath="$3"; }
 look() { # one poll of the heartbeat
     lease=$(field lease "$NAME" '{.metadata.resourceVersion},{.metadata.annotations.pulumi-rollout/walk},{.spec.holderIdentity}') ||
         { log "the Lease cannot be read, which counts for nothing"; return; }
-    : >"$HOME/looked" # what the readiness probe waits for
     case $lease in *,"$WALK",?*) holder=${lease#*,*,} ;; *) log "nobody walks $WALK any more"; exit 0 ;; esac
     if [ "${lease%%,*}" = "$seen" ]; then silent=$((silent + 1)); else silent=0 seen=${lease%%,*}; fi
 }
@@ -81,7 +80,6 @@ seen='' silent=0 fenced='' holder='' problem=''
 log "guarding $WALK"
 # One that was killed after its fence goes on at once. All else in the journal may still be of an earlier walk.
 case $(field configmap "$NAME" '{.data.guard}') in *"\"$WALK\""*) fenced=yes ;; esac
-[ -n "$fenced" ] || look
 until [ -n "$fenced" ]; do
     sleep "$POLL_SECONDS"
     look

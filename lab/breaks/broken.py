@@ -136,9 +136,9 @@ def _pin(perform: Any) -> None:
     perform.Performer._hold_minimum = lambda self, revision, replicas: None
 
 
-def _uid(provider: Any) -> None:
+def _uid(release: Any) -> None:
     """Trap 8: whatever cluster the kubeconfig leads to is walked."""
-    provider._same_cluster = lambda inputs, cluster: None
+    release._same_cluster = lambda inputs, cluster: None
 
 
 def _blind(engine: Any) -> None:
@@ -173,7 +173,7 @@ def _drain(machine: Any) -> None:
 
 def _memory(journal: Any) -> None:
     """Trap 16: a failure is forgotten."""
-    journal.Journal.failure_of = lambda self, revision, retry: None
+    journal.Journal.failure_of = lambda self, revision, retry, retries=(): None
 
 
 def _zero_weight(machine: Any) -> None:
@@ -237,7 +237,7 @@ PROVIDER: dict[str, tuple[str, Callable[[Any], None]]] = {
     "revert": ("pulumi_rollout.core.machine", _revert),
     "capacity": ("pulumi_rollout.core.machine", _capacity),
     "pin": ("pulumi_rollout.perform", _pin),
-    "uid": ("pulumi_rollout.provider", _uid),
+    "uid": ("pulumi_rollout.release", _uid),
     "blind": ("pulumi_rollout.engine", _blind),
     "diff": ("pulumi_rollout.provider", _diff),
     "truth": ("pulumi_rollout.provider", _truth),
