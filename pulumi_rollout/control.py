@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.state import Command, Retry
 from pulumi_rollout.errors import Conflict, JournalError
+from pulumi_rollout.inputs import own_object
 
 COMMANDS_KEPT = 20
 WRITE_ATTEMPTS = 5
@@ -50,7 +51,8 @@ class Control:
             data = {"commands": _dumped(commands), "retries": _dumped(retries)}
             try:
                 if found is None:
-                    self._cluster.create(self._collection, {**self._skeleton(), "data": data})
+                    fresh = own_object("v1", "ConfigMap", self._namespace, self._name, self._app)
+                    self._cluster.create(self._collection, {**fresh, "data": data})
                 else:
                     self._cluster.replace(self._path, {**found, "data": data})
                 return sent.id
@@ -78,11 +80,6 @@ class Control:
                 "command again"
             ) from error
         return tuple(commands), tuple(retries)
-
-    def _skeleton(self) -> dict[str, Any]:
-        labels = {"app.kubernetes.io/name": self._app, "app.kubernetes.io/managed-by": "pulumi-rollout"}
-        metadata = {"name": self._name, "namespace": self._namespace, "labels": labels}
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
 
 
 def _dumped(kept: Sequence[Command] | Sequence[Retry]) -> str:

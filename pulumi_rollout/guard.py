@@ -17,7 +17,7 @@ from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.plan import Limits
 from pulumi_rollout.core.strategies import GUARD_IMAGE
 from pulumi_rollout.errors import ClusterError, Conflict
-from pulumi_rollout.inputs import WALK_ANNOTATION, Inputs
+from pulumi_rollout.inputs import MANAGED_BY, WALK_ANNOTATION, Inputs
 from pulumi_rollout.observe import pod_reason
 from pulumi_rollout.patches import Operation, done, patch
 from pulumi_rollout.routers import ROUTERS
@@ -196,7 +196,7 @@ def manifests(
     """Its objects: ServiceAccount, Role, RoleBinding and Job, in the order in which they are made."""
     name, lease = f"rollout-{inputs.app}-guard", f"rollout-{inputs.app}"
     # Not the application's own label: its Services and disruption budgets must not select the guard.
-    labels = {"app.kubernetes.io/managed-by": "pulumi-rollout", "app.kubernetes.io/component": "guard"}
+    labels = {**MANAGED_BY, "app.kubernetes.io/component": "guard"}
     owner = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": lease, "uid": lease_uid}
     metadata = {"name": name, "namespace": inputs.namespace, "labels": labels, "ownerReferences": [owner]}
     noted = {WALK_ANNOTATION: walk.id}

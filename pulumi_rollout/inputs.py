@@ -14,9 +14,17 @@ from pulumi_rollout.core.targets import Backends, Target
 
 APP_LABEL = "app.kubernetes.io/name"
 REVISION_LABEL = "pulumi-rollout/revision"
+# On each object that a rollout itself makes.
+MANAGED_BY = {"app.kubernetes.io/managed-by": "pulumi-rollout"}
 # On the Lease and on the guard's Job: the id of the walk that they belong to.
 WALK_ANNOTATION = "pulumi-rollout/walk"
 TYPE = "pulumi-python:dynamic/rollout:Rollout"
+
+
+def own_object(api_version: str, kind: str, namespace: str, name: str, app: str) -> dict[str, Any]:
+    """The begin of an object in which a rollout keeps something of its own about an application."""
+    metadata = {"name": name, "namespace": namespace, "labels": {APP_LABEL: app, **MANAGED_BY}}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
 
 
 class Model(BaseModel):

@@ -17,7 +17,7 @@ from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.plan import Frozen, Plan
 from pulumi_rollout.core.state import FINAL, STATE_FORMAT, Phase, Retry, State
 from pulumi_rollout.errors import Conflict, Fenced, JournalError
-from pulumi_rollout.inputs import Inputs
+from pulumi_rollout.inputs import Inputs, own_object
 
 HISTORY_LENGTH = 20
 
@@ -190,7 +190,8 @@ class Journal:
         data = self._data(record, history)
         try:
             if self._object is None:
-                self._object = self._cluster.create(self._collection, {**self._skeleton(), "data": data})
+                fresh = own_object("v1", "ConfigMap", self._namespace, self.name, self._app)
+                self._object = self._cluster.create(self._collection, {**fresh, "data": data})
             else:
                 changed = {**self._object, "data": data}
                 self._object = self._cluster.replace(f"{self._collection}/{self.name}", changed)
@@ -233,8 +234,3 @@ class Journal:
         }
         data |= {"held": "true"} if state.held else {}
         return data | ({"guard": json.dumps({"walk": state.walk, "at": self.guarded})} if self.guarded else {})
-
-    def _skeleton(self) -> dict[str, Any]:
-        labels = {"app.kubernetes.io/name": self._app, "app.kubernetes.io/managed-by": "pulumi-rollout"}
-        metadata = {"name": self.name, "namespace": self._namespace, "labels": labels}
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}

@@ -15,7 +15,7 @@ from typing import Any
 from pulumi_rollout import origin
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.errors import ClusterError, Conflict, JournalError, Locked, NotFound, Refused
-from pulumi_rollout.inputs import WALK_ANNOTATION
+from pulumi_rollout.inputs import WALK_ANNOTATION, own_object
 
 HEARTBEAT_SECONDS = 3.0
 # A Lease that does not change for so long belongs to nobody any more.
@@ -89,13 +89,8 @@ class Lock:
         self._cluster.delete(self.path)
 
     def _write(self, lease: Manifest | None, annotations: dict[str, str]) -> None:
-        labels = {"app.kubernetes.io/name": self._app, "app.kubernetes.io/managed-by": "pulumi-rollout"}
-        skeleton: Manifest = {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": f"rollout-{self._app}", "namespace": self._namespace, "labels": labels},
-        }
-        known = lease or skeleton
+        fresh = own_object("coordination.k8s.io/v1", "Lease", self._namespace, f"rollout-{self._app}", self._app)
+        known = lease or fresh
         mine = {**_annotations(known), PROCESS_ANNOTATION: origin.process(), **annotations}
         spec = known.get("spec", {})
         transitions = spec.get("leaseTransitions", 0) + (self._lease is None)

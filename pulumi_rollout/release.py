@@ -7,7 +7,7 @@ walk itself (`driver.py`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pulumi_rollout import expiry
@@ -30,7 +30,7 @@ SURROUNDINGS = ("on_interrupted", "on_locked", "guard_image", "time_limit_second
 
 @dataclass(frozen=True)
 class Release:
-    """What a release works with. + inputs: of the declared revision"""
+    """What a release works with. + inputs: of the declared revision; expiries: what `Walk` wants of them"""
 
     inputs: Inputs
     plan: Plan
@@ -38,11 +38,11 @@ class Release:
     journal: Journal
     engine: Engine
     lock: Lock
+    expiries: Sequence[Expiry]
 
     def walk(self, inputs: Inputs | None = None) -> Walk:
         """A walk to the declared revision, or to the one that other inputs name."""
-        limits = expiries(self.inputs, self.plan)
-        return Walk(inputs or self.inputs, self.cluster, self.journal, self.lock, self.engine, limits)
+        return Walk(inputs or self.inputs, self.cluster, self.journal, self.lock, self.engine, self.expiries)
 
 
 def release(inputs: Inputs, plan: Plan, cluster: Cluster, journal: Journal, engine: Engine) -> str:
@@ -52,7 +52,8 @@ def release(inputs: Inputs, plan: Plan, cluster: Cluster, journal: Journal, engi
     lock = Lock(cluster, inputs.namespace, inputs.app, engine)
     try:
         with locked(lock, journal, inputs, wait=plan.on_locked == "wait"):
-            return _release(Release(inputs, plan, cluster, journal, engine, lock))
+            # Once for all walks of a release: to find out may take a run of the login program.
+            return _release(Release(inputs, plan, cluster, journal, engine, lock, expiries(inputs, plan)))
     finally:
         engine.say(cluster.usage(), keep=True)
 
@@ -215,5 +216,11 @@ def _outcome(final: State, now: Release) -> str:
         )
     if not final.confirmed:
         raise RolloutFailed(str(final.reason))
-    back = f"all traffic is back on {inputs.name_of(final.stable)}" if final.stable else f"{name} was scaled down"
-    raise RolloutFailed(f"{final.reason}; {back}")
+    raise RolloutFailed(put_back(final, inputs))
+
+
+def put_back(final: State, inputs: Inputs) -> str:
+    """Why a walk went back, and where the traffic is now."""
+    if final.stable:
+        return f"{final.reason}; all traffic is back on {inputs.name_of(final.stable)}"
+    return f"{final.reason}; {inputs.name_of(final.revision)} was scaled down"

@@ -44,7 +44,7 @@ def walk_back(site: Site, journal: Journal, record: Record, terminal: Terminal) 
     RolloutFailed when the way back was not seen to be complete."""
     # Slow to import, and needed for this alone.
     from pulumi_rollout.driver import Walk
-    from pulumi_rollout.release import locked
+    from pulumi_rollout.release import locked, put_back
 
     inputs = record.inputs
     if inputs is None:
@@ -62,10 +62,7 @@ def walk_back(site: Site, journal: Journal, record: Record, terminal: Terminal) 
         final = Walk(inputs, site.cluster, journal, lock, terminal).run(left.plan, state)
     if not final.confirmed:
         raise RolloutFailed(f"{inputs.app}: {final.reason}")
-    name = inputs.name_of(final.revision)
-    return f"{final.reason}; " + (
-        f"all traffic is back on {inputs.name_of(final.stable)}" if final.stable else f"{name} was scaled down"
-    )
+    return put_back(final, inputs)
 
 
 @contextlib.contextmanager

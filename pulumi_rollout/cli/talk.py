@@ -14,12 +14,12 @@ from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.control import Control
 from pulumi_rollout.core.state import Command, Retry
 from pulumi_rollout.errors import ClusterError, JournalError, Refused
-from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL
+from pulumi_rollout.inputs import APP_LABEL, MANAGED_BY, REVISION_LABEL
 from pulumi_rollout.journal import Journal, Record
 
 Manifest = dict[str, Any]
 
-OURS = "app.kubernetes.io/managed-by=pulumi-rollout"
+OURS = ",".join(f"{label}={value}" for label, value in MANAGED_BY.items())
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 APPS_NAMED = 12
 
