@@ -11,10 +11,11 @@ import pulumi_kubernetes as kubernetes
 from pulumi_rollout.errors import InvalidInput
 from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL
 
+from .mistakes import credential_problems
 from .policy import Policy
 from .revision import PATCH_FORCE, SKIP_AWAIT, Autoscaling, Content, Rendered, Revision
 from .rollout import Rollout
-from .routing import Routing
+from .routing import ExistingRoute, Routing, declared, reference
 from .secrets import Secret, stack_salt
 
 
@@ -29,7 +30,11 @@ class Application(pulumi.ComponentResource):
     + routing, rollout: how traffic arrives, and how it moves to a new version
     + revision: a name for the revision, instead of the hash of its content
     + kubeconfig, context: which cluster; the ambient one if neither is given
+    + app_protocol: what the port speaks, for routing layers that want to be told: "http", "kubernetes.io/h2c" for gRPC
     + retry: another value tries a revision again that has failed before
+    + adopt: the name of a Deployment that no rollout has made, behind a Service of the application's name: its
+      traffic is walked over to the first revision
+    + credentials: secrets by name (from `stack_secret`), which `rollout` names where a source of metrics wants one
 
     Outputs: `serving_revision`, the revision that has the traffic; `rollout`, for `depends_on`.
     """
@@ -40,7 +45,7 @@ class Application(pulumi.ComponentResource):
         *,
         image: str | None = None,
         port: int,
-        routing: Routing,
+        routing: Routing | ExistingRoute,
         rollout: Policy,
         replicas: int = 2,
         namespace: str = "default",
@@ -53,7 +58,10 @@ class Application(pulumi.ComponentResource):
         revision: str | None = None,
         kubeconfig: pulumi.Input[str] | None = None,
         context: str | None = None,
+        app_protocol: str | None = None,
         retry: str = "",
+        adopt: str | None = None,
+        credentials: Mapping[str, Secret] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("pulumi-rollout:index:Application", name, None, opts)
@@ -67,21 +75,19 @@ class Application(pulumi.ComponentResource):
         # It holds credentials, and the Rollout's inputs are kept in the state.
         hidden = pulumi.Output.secret(kubeconfig) if kubeconfig is not None else None
         cluster = {"kubeconfig": hidden, "context": context}
-        route = routing.objects(name, namespace, port)
+        route = declared(routing, name, namespace, port)
         props: dict[str, Any] = {
             "app": name,
             "namespace": namespace,
             "cluster": {key: value for key, value in cluster.items() if value is not None},
-            "route": {
-                "router": routing.router,
-                "objects": [
-                    {"apiVersion": item["apiVersion"], "kind": item["kind"], "name": item["metadata"]["name"]}
-                    for item in route
-                ],
-            },
+            "route": reference(routing, route),
             "policy": rollout,
             "retry": retry,
         }
+        if credentials:
+            props["credentials"] = {
+                key: pulumi.Output.secret(item.value) for key, item in credentials.items() if isinstance(item, Secret)
+            }
         content = Content(
             app=name,
             namespace=namespace,
@@ -93,14 +99,22 @@ class Application(pulumi.ComponentResource):
             pod_template=pod_template,
             readiness_path=readiness_path,
             revision=revision,
+            app_protocol=app_protocol,
         )
+        self._service_port = content.service_port
         try:
             rendered = content.rendered(stack_salt())
+            if found := credential_problems(credentials or {}):
+                raise InvalidInput(found)
         except InvalidInput as error:
             # Only the Rollout is declared: its check reports the mistakes, and nothing moves.
             problems = [{"property": path, "reason": reason} for path, reason in error.problems]
             self.rollout = Rollout(name, {**props, "problems": problems}, pulumi.ResourceOptions(parent=self))
         else:
+            if adopt is not None:
+                # With its labels, as the Service that is there must not select the new pods at once.
+                labels = rendered.template["metadata"]["labels"]
+                props["adopt"] = {"deployment": adopt, "labels": labels}
             self._declare(rendered, props, route, replicas, autoscaling)
         self.serving_revision: pulumi.Output[str] = self.rollout.serving_revision
         self.register_outputs({"serving_revision": self.serving_revision})
@@ -146,7 +160,11 @@ class Application(pulumi.ComponentResource):
                 item["metadata"]["name"],
                 api_version=item["apiVersion"],
                 kind=item["kind"],
-                metadata={**item["metadata"], "annotations": PATCH_FORCE},
+                # An Ingress would be waited for until it has an address.
+                metadata={
+                    **item["metadata"],
+                    "annotations": {**item["metadata"].get("annotations", {}), **SKIP_AWAIT, **PATCH_FORCE},
+                },
                 spec=item["spec"],
                 opts=pulumi.ResourceOptions(parent=self, provider=provider, depends_on=[self.rollout, apex]),
             )
@@ -164,7 +182,7 @@ class Application(pulumi.ComponentResource):
             },
             spec={
                 "selector": {APP_LABEL: self._name, REVISION_LABEL: self.rollout.serving_revision},
-                "ports": [{"port": self._port, "targetPort": self._port}],
+                "ports": [self._service_port],
             },
             opts=opts,
         )

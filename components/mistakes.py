@@ -50,6 +50,12 @@ def template_problems(template: Mapping[str, Any]) -> Problems:
     return [*_image_problems(template), *_twice_problems(template)]
 
 
+def credential_problems(credentials: Mapping[str, Any]) -> Problems:
+    """Of the application's credentials. What is wrong is not quoted: it is secret."""
+    reason = "is read by stack_secret(...), so that it is known at preview and hidden everywhere"
+    return [(f"credentials.{key}", reason) for key, value in credentials.items() if not isinstance(value, Secret)]
+
+
 def name_problems(name: str) -> Problems:
     """Of the name of the revision's objects, `<app>-<revision>`: Services allow the least."""
     if len(name) > 63 or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name):

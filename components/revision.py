@@ -52,6 +52,13 @@ class Content:
     pod_template: Mapping[str, Any] | None = None
     readiness_path: str | None = None
     revision: str | None = None
+    app_protocol: str | None = None
+
+    @property
+    def service_port(self) -> Manifest:
+        """The one port of the apex and of each revision's Service."""
+        spoken = {"appProtocol": self.app_protocol} if self.app_protocol else {}
+        return {"port": self.port, "targetPort": self.port, **spoken}
 
     def rendered(self, salt: str) -> Rendered:
         """The manifests and their name. Raises InvalidInput with every mistake found."""
@@ -137,11 +144,10 @@ class Revision(pulumi.ComponentResource):
                 parent=self, protect=False, retain_on_delete=False, depends_on=before, hooks=frozen
             ),
         )
-        port = rendered.content.port
         self.service = kubernetes.core.v1.Service(
             rendered.name,
             metadata=rendered.metadata(SKIP_AWAIT),
-            spec={"selector": rendered.labels, "ports": [{"port": port, "targetPort": port}]},
+            spec={"selector": rendered.labels, "ports": [rendered.content.service_port]},
             opts=child,
         )
         kubernetes.policy.v1.PodDisruptionBudget(

@@ -6,17 +6,19 @@ secrets, encrypted. The rollout policy stays as written: the Rollout's check val
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, get_type_hints
 
 import pulumi
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model, model_validator
 from pydantic.alias_generators import to_camel
 
 from pulumi_rollout.core.plan import problems_of
+from pulumi_rollout.routers import ROUTERS
 
 from .revision import Autoscaling
-from .routing import GatewayRoute
-from .secrets import Secret
+from .routing import ExistingRoute, Routing
+from .secrets import Secret, stack_secret
 
 
 class Setting(BaseModel):
@@ -25,18 +27,45 @@ class Setting(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
-class GatewaySettings(Setting):
-    """routing.gateway: see `GatewayRoute`."""
-
-    hosts: list[str]
-    gateway: str
-    request_timeout: str | None = None
+ROUTES: dict[str, type[Any]] = {
+    **{to_camel(name): router.Route for name, router in ROUTERS.items()},
+    "existing": ExistingRoute,
+}
 
 
-class RoutingSettings(Setting):
-    """Exactly one kind of route."""
+def _settings_of(route: type[Any]) -> type[Setting]:
+    """The settings of a kind of route: the fields of its class, as they are written in a configuration."""
+    hints = get_type_hints(route)
+    fields: dict[str, Any] = {
+        field.name: (hints[field.name], ... if field.default is dataclasses.MISSING else field.default)
+        for field in dataclasses.fields(route)
+    }
+    return create_model(f"{route.__module__}.{route.__name__}", __base__=Setting, **fields)
 
-    gateway: GatewaySettings
+
+class _RoutingSettings(Setting):
+    """Exactly one kind of route. Its fields are the routers (see `RoutingSettings`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exactly_one(cls, written: Any) -> Any:
+        if not isinstance(written, dict) or len(written) != 1:
+            raise ValueError(f"names exactly one kind of route; there are: {', '.join(ROUTES)}")
+        if unknown := [name for name in written if name not in ROUTES]:
+            raise ValueError(f"there is no route {unknown[0]}; there are: {', '.join(ROUTES)}")
+        # In YAML, a key without settings has no value at all.
+        return {name: {} if settings is None else settings for name, settings in written.items()}
+
+    def route(self) -> Routing | ExistingRoute:
+        """The route, as a program would write it."""
+        [name] = self.model_fields_set
+        made: Routing | ExistingRoute = ROUTES[name](**dict(getattr(self, name)))
+        return made
+
+
+_EACH: dict[str, Any] = {name: (_settings_of(route) | None, None) for name, route in ROUTES.items()}
+# With a field for each router, so that a new one needs no line here.
+RoutingSettings = create_model("RoutingSettings", __base__=_RoutingSettings, **_EACH)
 
 
 class AutoscalingSettings(Setting):
@@ -48,7 +77,10 @@ class AutoscalingSettings(Setting):
 
 
 class ApplicationSettings(Setting):
-    """One application: see `Application` for what each setting means."""
+    """One application: see `Application` for what each setting means.
+
+    + credentials: names, and the keys of the stack's own secrets that they stand for
+    """
 
     image: str | None = None
     port: int
@@ -61,7 +93,10 @@ class ApplicationSettings(Setting):
     autoscaling: AutoscalingSettings | None = None
     routing: RoutingSettings
     rollout: dict[str, Any]
+    app_protocol: str | None = None
+    credentials: dict[str, str] = {}
     retry: str = ""
+    adopt: str | None = None
 
     def arguments(self, secrets: dict[str, str]) -> dict[str, Any]:
         """The keyword arguments of `Application`."""
@@ -71,9 +106,10 @@ class ApplicationSettings(Setting):
         scaling = self.autoscaling
         return {
             **plain,
-            "routing": GatewayRoute(**self.routing.gateway.model_dump()),
+            "routing": self.routing.route(),
             "autoscaling": Autoscaling(**scaling.model_dump()) if scaling else None,
             "secrets": {key: Secret(value) for key, value in secrets.items()},
+            "credentials": {name: stack_secret(key) for name, key in self.credentials.items()},
         }
 
 

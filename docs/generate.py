@@ -1,4 +1,5 @@
-"""Writes docs/states.md and docs/plan.schema.json from the code: `python -m docs.generate [--check]`.
+"""Writes docs/states.md and docs/plan.schema.json from the code, and the table in docs/routers.md from the registry
+and its fixtures: `python -m docs.generate [--check]`.
 
 With `--check` nothing is written, and a page that is out of date is an error. Not here: pages that
 people write.
@@ -7,9 +8,12 @@ people write.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, get_args
+
+import yaml
 
 from pulumi_rollout.core.commands import obey
 from pulumi_rollout.core.machine import decide
@@ -29,8 +33,12 @@ from pulumi_rollout.core.state import (
     SetWeight,
     State,
 )
+from pulumi_rollout.routers import ROUTERS
 
-HERE = Path(__file__).parent
+PAGES_AT = HERE = Path(__file__).parent
+FIXTURES = HERE.parent / "tests" / "routers"
+# In a page that people write, what is between these lines is not theirs. A table wants empty lines around it.
+BEGIN, END = "<!-- Written by `python -m docs.generate`. -->\n", "<!-- Until here. -->\n"
 
 # For the picture: one step stands for all, as each has the same three moves.
 ONE_STEP = Plan(
@@ -63,7 +71,8 @@ From every phase but the last two, at the look at which it is seen:
 - somebody stops it: Ctrl-C, a CLI that is gone, a machine that slept, a write that the cluster refuses.
 
 Traffic that the new version must not have is taken from it during every move, whoever gave it: an edit by hand and a
-write that arrives late are undone the same way. A way back whose end cannot be seen ends too, unconfirmed, and leaves
+write that arrives late are undone the same way. A weight that somebody lowers is put right too, or turns the walk back
+under `on_edited: abort`. A way back whose end cannot be seen ends too, unconfirmed, and leaves
 the new version's pods running.
 
 Under `on_failure: freeze`, a gate that fails and a deadline that passes while steps are walked pause the walk at its
@@ -163,6 +172,43 @@ def plan_schema() -> str:
     return json.dumps(schema(), indent=2) + "\n"
 
 
+def routers() -> str:
+    """docs/routers.md, of which the table is written here."""
+    page = (PAGES_AT / "routers.md").read_text()
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{_routers()}\n{END}{rest.partition(END)[2]}"
+
+
+def _routers() -> str:
+    """What each router says of itself, and what its fixtures say that a walk changes."""
+    strategies = list(dict.fromkeys(name for router in ROUTERS.values() for name in router.STRATEGIES))
+    lines = ["| router | what a walk changes | has a status | numbers of | " + " | ".join(strategies) + " |"]
+    lines.append("|---" * (4 + len(strategies)) + "|")
+    for name, router in ROUTERS.items():
+        cells = [f"`{name}`", _changes(name), "yes" if router.REPORTS else "no", f"`{router.PROXY}`"]
+        cells += [TESTED[router.STRATEGIES[one]] if one in router.STRATEGIES else "no" for one in strategies]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+# How a cell of the table is tested.
+TESTED = {"traffic": "**traffic**", "schema": "schema", "fixture": "fixture"}
+
+
+def _changes(router: str) -> str:
+    """The places of a router's fixtures, any rule and any Service standing for all."""
+    kinds: dict[str, list[str]] = {}
+    for path in sorted((FIXTURES / router).glob("*.yaml")):
+        for place in yaml.safe_load(path.read_text())["after"]:
+            where, _, item = place.rpartition(" of ")
+            anywhere = re.sub(r"/actions\.\w+", "/actions.<Service>", re.sub(r"\[\d+]", "[]", where))
+            found = kinds.setdefault(anywhere, [])
+            found += [kind for kind in [item.split(" ")[0]] if kind not in found]
+    changed = [f"{', '.join(found)} `{where}`" for where, found in kinds.items() if where]
+    made = [f"makes {'an' if kind[0] in 'AEIOU' else 'a'} {kind}" for kind in kinds.get("", [])]
+    return "; ".join([*changed, *made]) or "nothing"
+
+
 def _diagram() -> str:
     """The table of transitions as a Mermaid diagram."""
     order = list(Phase)
@@ -194,7 +240,7 @@ def _name(item: Move | Action) -> str:
             return type(item).__name__
 
 
-PAGES = {"states.md": states, "plan.schema.json": plan_schema}
+PAGES = {"states.md": states, "plan.schema.json": plan_schema, "routers.md": routers}
 
 
 def main(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ import os
 import sys
 
 from lab import cluster, tools
-from lab.supervisor import PARTS
+from lab.supervisor import OPTIONAL_PARTS, PARTS
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -62,7 +62,8 @@ def main() -> int:
         verb.add_argument("--name", default="default", help="the lab's name (default: %(default)s)")
         if name == "up":
             verb.add_argument("--scrape-seconds", type=float, default=1.0, help="how often Prometheus scrapes")
-            verb.add_argument("--parts", default=",".join(PARTS), help="default: %(default)s")
+            parts = f"default: %(default)s; and on demand {', '.join(OPTIONAL_PARTS)}"
+            verb.add_argument("--parts", default=",".join(PARTS), help=parts)
         elif name == "down":
             verb.add_argument("--all", action="store_true", help="remove every lab")
         elif name == "exec":

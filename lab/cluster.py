@@ -21,9 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab import tools
+from lab import tools, traefik
+from lab.crew import LabFailed
 from lab.handle import REPOSITORY, Lab, LabError, opened, unproxied
-from lab.supervisor import PARTS
+from lab.supervisor import OPTIONAL_PARTS, PARTS
 
 __all__ = ["REPOSITORY", "Lab", "LabError", "down", "find", "names", "status", "up"]
 START_SECONDS = 180
@@ -77,12 +78,20 @@ def up(
     parts: tuple[str, ...] = PARTS,
     say: Callable[[str], None] = lambda line: None,
 ) -> Lab:
-    """Bring a lab up, or find it as it is; what a crashed one has left is cleared away first."""
-    if unknown := set(parts) - set(PARTS):
-        raise LabError(f"{min(unknown)} is no part of a lab: there are {', '.join(PARTS)}")
+    """Bring a lab up, or find it as it is; what a crashed one has left is cleared away first.
+
+    One that is up already gets Traefik when it is asked for; its other parts stay as they are.
+    """
+    if unknown := set(parts) - {*PARTS, *OPTIONAL_PARTS}:
+        known = ", ".join([*PARTS, *OPTIONAL_PARTS])
+        raise LabError(f"{min(unknown)} is no part of a lab: there are {known}")
+    if "traefik" in parts and (lacking := [part for part in PARTS if part not in parts]):
+        raise LabError(f"traefik needs {', '.join(lacking)} too: add it to --parts")
     directory = _directory(name)
     for program in ("etcd", "kube-apiserver", "kube-controller-manager", "prometheus", "contour"):
         tools.binary(program)
+    if "traefik" in parts:
+        tools.binary("traefik")
     for program in ("unshare", "nsenter", "ip", "openssl"):
         if shutil.which(program) is None:
             raise LabError(f"`{program}` is not installed, and the lab needs it")
@@ -93,6 +102,8 @@ def up(
         except BlockingIOError:
             raise LabError(f"lab {name} is being brought up by someone else just now") from None
         if lab := find(name):
+            if "traefik" in parts:
+                _add_traefik(lab)
             return lab
         _kill(directory)
         for path in directory.iterdir():
@@ -104,6 +115,13 @@ def up(
             _kill(directory)  # the folder stays, for its logs
             raise
     return Lab(name, directory, pid)
+
+
+def _add_traefik(lab: Lab) -> None:
+    try:
+        traefik.add(lab)
+    except LabFailed as error:
+        raise LabError(f"lab {lab.name}: {error}") from error
 
 
 def _launch(directory: Path, scrape_seconds: float, parts: tuple[str, ...]) -> int:

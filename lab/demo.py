@@ -44,7 +44,7 @@ class Story:
 
     def release(self, tag: str) -> Result:
         """`pulumi up` of this version, with its progress as it comes."""
-        self.stack.configure(applications=podinfo(tag, self.stack.lab.prometheus_url))
+        self.stack.configure(applications=podinfo(tag))
         return self.command("up", "--yes", "--skip-preview")
 
     def command(self, *arguments: str) -> Result:

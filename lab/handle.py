@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import tools
+from lab import tools, traefik
 from lab.supervisor import NODE_ADDRESS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,6 +42,11 @@ class Lab:
     @property
     def envoy_url(self) -> str:
         return f"http://{NODE_ADDRESS}:8080"
+
+    @property
+    def traefik_url(self) -> str:
+        """Serves in a lab with the part `traefik`."""
+        return traefik.URL
 
     @property
     def prometheus_url(self) -> str:

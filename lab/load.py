@@ -6,7 +6,7 @@ from here as well).
 Open loop: each request has its time on a fixed schedule and is counted from that time, however late it
 is sent, so that a server which stalls cannot hide it. Connections are kept alive. As real clients do,
 aiohttp sends an idempotent request once more when a *reused* connection turns out to be closed; any
-other failure is recorded as it happened, status 0.
+other failure is recorded as it happened, status 0. Targets with `grpc://` are `lab/load_grpc.py`'s.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from lab.records import Phase, Record, Row, Stream, read, summary
 if TYPE_CHECKING:
     import aiohttp
 
+    from lab.load_grpc import Calls
+
 __all__ = ["Phase", "Record", "Row", "Stream", "Target", "read", "running", "summary"]
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 5.0
@@ -49,10 +51,11 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """`name=url[,host=HOST][,share=0.5]`; other commas belong to the URL."""
+        """`name=url[,host=HOST][,share=0.5]`; other commas belong to the URL, which is HTTP or
+        `grpc://address:port/package.Service/Method`."""
         name, _, rest = text.partition("=")
         url, *options = re.split(r",(?=(?:host|share)=)", rest)
-        if not name or not url.startswith("http"):
+        if not name or not re.match("https?://|grpc://", url):
             raise argparse.ArgumentTypeError(f"{text!r} is not name=url[,host=HOST][,share=0.5]")
         values = dict(option.split("=", 1) for option in options)
         return cls(name, url, values.get("host"), float(values.get("share", "1")))
@@ -105,8 +108,9 @@ def _await_first(process: subprocess.Popen[bytes], out: Path) -> None:
 class Generator:
     """Sends on schedule and writes what came back."""
 
-    def __init__(self, session: aiohttp.ClientSession, out: TextIO) -> None:
+    def __init__(self, session: aiohttp.ClientSession, calls: Calls | None, out: TextIO) -> None:
         self._session = session
+        self._calls = calls
         self._out = out
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -126,6 +130,13 @@ class Generator:
         await asyncio.gather(*self._tasks)
 
     async def _send(self, target: Target, due: float) -> None:
+        if self._calls and target.url.startswith("grpc:"):
+            status, version, error = await self._calls.ask(target.url, target.host)
+        else:
+            status, version, error = await self._get(target)
+        self._write(due, target, status, version, error)
+
+    async def _get(self, target: Target) -> tuple[int, str | None, str | None]:
         status, version, error = 0, None, None
         try:
             async with self._session.get(target.url, headers=target.headers) as response:
@@ -134,7 +145,7 @@ class Generator:
         except Exception as problem:
             # Whatever went wrong, the user had no whole answer: even a status that came first is no success.
             error = f"{type(problem).__name__}: {problem}"
-        self._write(due, target, status, version, error)
+        return status, version, error
 
     async def stream(self, target: Target) -> None:
         """Read one long answer to its end, and never again."""
@@ -215,7 +226,8 @@ async def run(arguments: argparse.Namespace) -> None:
     timeout = aiohttp.ClientTimeout(total=arguments.timeout)
     with arguments.out.open("w") as out:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            generator = Generator(session, out)
+            calls = _calls(arguments)
+            generator = Generator(session, calls, out)
             tasks = [asyncio.create_task(generator.stream(target)) for target in arguments.stream]
             tasks.append(asyncio.create_task(generator.flush()))
             if arguments.target:
@@ -226,6 +238,17 @@ async def run(arguments: argparse.Namespace) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await generator.settle()
+            if calls:
+                await calls.close()
+
+
+def _calls(arguments: argparse.Namespace) -> Calls | None:
+    """What sends to gRPC targets, imported only where there are any."""
+    if not any(target.url.startswith("grpc:") for target in arguments.target):
+        return None
+    from lab.load_grpc import Calls
+
+    return Calls(arguments.timeout)
 
 
 def main() -> None:

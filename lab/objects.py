@@ -6,9 +6,11 @@ is `lab/supervisor.py`'s to know.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import string
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ class Api:
         document: dict[str, Any] = answer.json()
         return document
 
-    def _path(self, manifest: dict[str, Any]) -> str | None:
+    def path(self, manifest: dict[str, Any]) -> str | None:
         """Where an object lives, from the API server's own list of kinds; None if it has no such kind."""
         version, kind = manifest["apiVersion"], manifest["kind"]
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"
@@ -67,7 +69,7 @@ class Api:
             time.sleep(0.1)
 
     def _refusal(self, manifest: dict[str, Any]) -> str | None:
-        path = self._path(manifest)
+        path = self.path(manifest)
         if path is None:
             return f"it does not serve {manifest['kind']} of {manifest['apiVersion']}"
         answer = self.session.patch(
@@ -89,6 +91,20 @@ def connect(kubeconfig: Path, identity: str = "admin") -> Api:
     session.verify = config["clusters"][0]["cluster"]["certificate-authority"]
     session.headers["Authorization"] = f"Bearer {tokens[identity]}"
     return Api(session)
+
+
+def apply_kinds(api: Api, paths: Iterable[Path]) -> None:
+    """The custom resource definitions in some files, or folders of files, applied side by side."""
+    files = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
+    crds = [document for document in documents(*files) if document.get("kind") == "CustomResourceDefinition"]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(api.apply, crds))
+
+
+def established(api: Api) -> bool:
+    """Whether all kinds that were applied are served."""
+    items = api.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+    return all(true(item, "Established") for item in items)
 
 
 def documents(*files: Path, **values: str) -> list[dict[str, Any]]:

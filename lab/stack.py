@@ -154,12 +154,11 @@ class Stack:
         return self.run("destroy", "--yes", "--skip-preview", "--stack", self.name)
 
 
-def podinfo(tag: str, prometheus: str, *, name: str = "podinfo", **changes: Any) -> dict[str, Any]:
+def podinfo(tag: str, *, name: str = "podinfo", **changes: Any) -> dict[str, Any]:
     """The example application, as `<project>:applications` has it; `changes` replace its settings."""
     example = yaml.safe_load((REPOSITORY / "stacks" / "Pulumi.demo.yaml").read_text())
     settings = example["config"]["rollouts:applications"]["podinfo"]
     settings["image"] = f"ghcr.io/stefanprodan/podinfo:{tag}"
     settings["routing"]["gateway"]["hosts"] = [f"{name}.example.com"]
-    settings["rollout"]["canary"]["source"]["prometheus"] = prometheus
     canary = {**settings["rollout"]["canary"], **changes.pop("canary", {})}
     return {name: {**settings, "rollout": {"canary": canary}, **changes}}

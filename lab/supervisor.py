@@ -8,7 +8,6 @@ Nothing here tidies up: when process 1 ends, the kernel kills the others and dro
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import os
 import secrets
 import signal
@@ -20,15 +19,17 @@ from pathlib import Path
 import requests
 import yaml
 
-from lab import tools
+from lab import tools, traefik
 from lab.crew import Crew, LabFailed, run, until
-from lab.objects import SERVER, Api, connect, documents, true
+from lab.objects import SERVER, Api, apply_kinds, connect, documents, established, true
 
 HERE = Path(__file__).resolve().parent
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 NODE_ADDRESS = "10.44.0.1"
 KUBERNETES_CLUSTER_IP = "10.96.0.1"
 PARTS = ("kubelet", "forwarder", "prometheus", "gateway")
+OPTIONAL_PARTS = ("traefik",)
+"""Not in a lab unless it is asked for; each needs all of PARTS."""
 IDENTITIES = {"admin": "system:masters", "viewer": "", "deployer": "", "stranger": ""}
 # What a Deployment, its traffic and its disposal need, and no volume, node or certificate business.
 CONTROLLERS = (
@@ -126,20 +127,13 @@ def _answers(url: str) -> bool:
         return session.get(url, timeout=2).ok
 
 
-def apply_crds(crew: Crew, api: Api) -> None:
-    """Contour's and the Gateway API's kinds, applied side by side, and then served."""
+def apply_crds(crew: Crew, api: Api, parts: set[str]) -> None:
+    """Contour's, the Gateway API's and perhaps Traefik's kinds, applied and then served."""
     crew.note("custom resources", "starting")
-    folder = tools.data("contour", "crds/gateway-api")
-    files = sorted(file for file in folder.glob("*.yaml") if file.name != "kustomization.yaml")
-    crds = documents(tools.data("contour", "crds/contour.yaml"), *files)
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(api.apply, crds))
-
-    def established() -> bool:
-        items = api.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
-        return all(true(item, "Established") for item in items)
-
-    until(crew, "custom resources", established)
+    paths = [tools.data("contour", "crds/contour.yaml")]
+    paths += traefik.kinds() if "traefik" in parts else [tools.data("contour", "crds/gateway-api")]
+    apply_kinds(api, paths)
+    until(crew, "custom resources", lambda: established(api))
 
 
 def start_prometheus(crew: Crew, scrape_seconds: float) -> None:
@@ -148,15 +142,20 @@ def start_prometheus(crew: Crew, scrape_seconds: float) -> None:
         "envoy": {"metrics_path": "/stats/prometheus", "port": 8002},
         "contour": {"metrics_path": "/metrics", "port": 8000},
     }
+    pods = crew.directory / "pods" / "targets.json"
+    pods.parent.mkdir(exist_ok=True)  # Prometheus watches the folder, and the kubelet may be later
     config = {
         "global": {"scrape_interval": every, "scrape_timeout": every},
         "scrape_configs": [
-            {
-                "job_name": name,
-                "metrics_path": job["metrics_path"],
-                "static_configs": [{"targets": [f"{NODE_ADDRESS}:{job['port']}"]}],
-            }
-            for name, job in jobs.items()
+            {"job_name": "pods", "file_sd_configs": [{"files": [str(pods)]}]},
+            *(
+                {
+                    "job_name": name,
+                    "metrics_path": job["metrics_path"],
+                    "static_configs": [{"targets": [f"{NODE_ADDRESS}:{job['port']}"]}],
+                }
+                for name, job in jobs.items()
+            ),
         ],
     }
     file = crew.directory / "prometheus.yaml"
@@ -177,11 +176,14 @@ def bring_up(crew: Crew, parts: set[str], scrape_seconds: float) -> None:
     start_control_plane(crew, api)
     start_parts(crew, kubeconfig, parts, scrape_seconds)
     if "gateway" in parts:
-        apply_crds(crew, api)
+        apply_crds(crew, api, parts)
     for file in sorted((HERE / "manifests").glob("*.yaml")):
         if "gateway" in parts or file.name.startswith("10"):
             for document in documents(file, kubeconfig=str(kubeconfig)):
                 api.apply(document)
+    if "traefik" in parts:
+        crew.note("traefik", "starting")
+        traefik.apply(api)
     await_parts(crew, api, parts)
 
 
@@ -213,6 +215,8 @@ def await_parts(crew: Crew, api: Api, parts: set[str]) -> None:
         path = "/apis/gateway.networking.k8s.io/v1/namespaces/infra/gateways/public"
         until(crew, "gateway", lambda: true(api.get(path), "Programmed"))
         until(crew, "gateway", lambda: _answers(f"http://{NODE_ADDRESS}:8002/ready"))
+    if "traefik" in parts:
+        until(crew, "traefik", lambda: traefik.serves(api))
 
 
 def _accepts(address: str, port: int) -> bool:

@@ -28,7 +28,7 @@ KUBERNETES_VERSION = "1.36.3"
 class Tool:
     """One Go module under lab/tools/<name>: the packages to build and the data files it ships.
 
-    + packages: binary name -> import path of its main package
+    + packages: binary name -> import path of its main package; none where only files are wanted
     + files: (module, path inside it, name in the cache); copied, executable if the source is a script
     """
 
@@ -84,6 +84,29 @@ TOOLS = (
             (PULUMI_SDK, "python/dist/pulumi-resource-pulumi-python", "bin/pulumi-resource-pulumi-python"),
         ),
     ),
+    Tool(
+        "traefik",
+        {"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
+        flags=("-ldflags", "-s -w"),
+        files=(
+            (
+                "github.com/traefik/traefik/v3",
+                "docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml",
+                "crds/traefik.yaml",
+            ),
+            # Traefik asks for later kinds of the Gateway API than Contour's module has; Contour takes these too.
+            ("sigs.k8s.io/gateway-api", "config/crd/experimental", "crds/gateway-api"),
+        ),
+    ),
+    # Files alone: vendors' kinds, by which the objects of routers are checked. Nothing of it is compiled.
+    Tool(
+        "crds",
+        {},
+        files=(
+            ("istio.io/api", "kubernetes/customresourcedefinitions.gen.yaml", "crds/istio.yaml"),
+            ("github.com/argoproj/argo-rollouts", "test/e2e/crds/split.yaml", "crds/smi.yaml"),
+        ),
+    ),
 )
 
 
@@ -113,8 +136,10 @@ def wanted() -> tuple[Tool, ...]:
 def tool_dir(tool: Tool) -> Path:
     """The finished tool's folder, named by everything that it is built from."""
     digest = hashlib.sha256(repr(tool).encode())
-    for name in ("go.mod", "go.sum"):
-        digest.update((HERE / "tools" / tool.name / name).read_bytes())
+    home = HERE / "tools" / tool.name
+    local = sorted(path for folder in home.iterdir() if folder.is_dir() for path in folder.rglob("*") if path.is_file())
+    for path in (home / "go.mod", home / "go.sum", *local):
+        digest.update(path.read_bytes())
     machine = os.uname()
     digest.update(f"{machine.sysname}/{machine.machine}".encode())
     return cache_dir() / f"{tool.name}-{digest.hexdigest()[:16]}"

@@ -30,7 +30,7 @@ REQUESTS_AT_ONCE, REQUESTS_PER_MINUTE = 200, 600
 # How often a login program is run at most. The kubernetes package alone would run it for every call
 # in a token's last five minutes, and some tokens live no longer than that.
 RENEW_EVERY_SECONDS = 10.0
-MERGE_PATCH = "application/merge-patch+json"
+MERGE_PATCH, TEXT = "application/merge-patch+json", "text/plain"
 
 
 class Cluster:
@@ -76,10 +76,16 @@ class Cluster:
 
     def find(self, path: str) -> Manifest | None:
         """Read an object that may be absent."""
-        try:
+        with contextlib.suppress(NotFound):
             return self.get(path)
-        except NotFound:
-            return None
+        return None
+
+    def text(self, path: str) -> str:
+        """What a pod says through the API, which is no object. Raises NotFound, ClusterError."""
+        response = self._send("GET", path, None, TEXT)
+        if response.status >= 300:
+            _answer("GET", path, response.status, response.data)
+        return str(response.data.decode(errors="replace"))
 
     def create(self, path: str, manifest: Manifest) -> Manifest:
         """Create an object in a collection. Raises Conflict if it exists."""
@@ -137,7 +143,9 @@ class Cluster:
         self.requests += 1
         client = self._client
         token = client.configuration.get_api_key_with_prefix("authorization", alias="BearerToken")
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        # The API's own errors are JSON all the same.
+        accepted = f"{TEXT}, application/json;q=0.5" if content_type == TEXT else "application/json"
+        headers = {"Accept": accepted, "Content-Type": content_type}
         if token:
             # A line's end, as editors leave it in token files, is not allowed in a header.
             headers["Authorization"] = token.strip()
@@ -183,11 +191,8 @@ def _answer(method: str, path: str, status: int, data: bytes) -> Manifest:
         return answer
     reason = answer.get("message") if isinstance(answer, dict) else answer
     message = f"{method} {path}: {reason or status}"
-    if status == 404:
-        raise NotFound(message, status)
-    if status == 409:
-        raise Conflict(message, status)
-    raise ClusterError(message, status)
+    kinds: dict[int, type[ClusterError]] = {404: NotFound, 409: Conflict}
+    raise kinds.get(status, ClusterError)(message, status)
 
 
 class Login(NamedTuple):

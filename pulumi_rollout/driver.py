@@ -23,7 +23,7 @@ from pulumi_rollout.events import Recorder
 from pulumi_rollout.expiry import Expiry
 from pulumi_rollout.guard import Guard
 from pulumi_rollout.http import Http
-from pulumi_rollout.inputs import ClusterRef, Inputs
+from pulumi_rollout.inputs import ADOPTED, ClusterRef, Inputs
 from pulumi_rollout.journal import Journal, Record
 from pulumi_rollout.lock import HEARTBEAT_SECONDS, Lock
 from pulumi_rollout.observe import Observer
@@ -63,7 +63,7 @@ class Walk:
     ) -> None:
         self._inputs, self._cluster, self._journal, self._engine = inputs, cluster, journal, engine
         self._lock, self._expiries = lock, expiries
-        self.observer = Observer(inputs, cluster, Http())
+        self.observer = Observer(inputs, cluster, Http(inputs.credentials))
         self._performer = Performer(inputs, cluster, self.observer)
         self._control = Control(cluster, inputs.namespace, inputs.app)
         self._recorder = Recorder(inputs, cluster)
@@ -87,6 +87,7 @@ class Walk:
             started_at=now,
             phase_at=now,
             move_at=now,
+            adopted=self.observer.adopted() if stable == ADOPTED else None,
             original="[]" if stable is None else self.observer.original(),
             # Whatever was asked for before is not meant for this walk.
             command=max([0, *(one.id for one in commands), *(one.id for one in retries)]),
@@ -95,6 +96,10 @@ class Walk:
     def settle(self) -> None:
         """Without a walk: the declared number of replicas for the revision that serves, and no pin."""
         self._performer.settle(self._inputs.revision.hash)
+
+    def retire(self) -> None:
+        """After the walk from an adopted Deployment was won: it has no pods, and is for whoever made it to delete."""
+        self._performer.scale(ADOPTED, 0)
 
     def run(self, plan: Plan, state: State, stop: str | None = None, guard: Guard | None = None) -> State:
         """Walk to the end, or until it is held for people. `stop` reverts at once, with that reason.

@@ -13,14 +13,16 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pulumi_rollout.adoption import selecting
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.plan import Limits
 from pulumi_rollout.core.strategies import GUARD_IMAGE
 from pulumi_rollout.errors import ClusterError, Conflict
 from pulumi_rollout.inputs import MANAGED_BY, WALK_ANNOTATION, Inputs
 from pulumi_rollout.observe import pod_reason
-from pulumi_rollout.patches import Operation, done, patch
-from pulumi_rollout.routers import ROUTERS
+from pulumi_rollout.parts import Part, parts
+from pulumi_rollout.patches import Operation
+from pulumi_rollout.routers import Ref
 
 Manifest = dict[str, Any]
 
@@ -42,28 +44,13 @@ COLLECTIONS = {
 
 
 class Walk(NamedTuple):
-    """What a guard needs to know of a walk. + id; stable: the revision that gets all traffic back"""
+    """What a guard needs to know of a walk. + id; stable: the revision that gets all traffic back; adopted: as in
+    `State`"""
 
     id: str
     stable: str
     limits: Limits
-
-
-class Part(NamedTuple):
-    """One object of the route, and the patches that the guard has for it (see `guard.sh`)."""
-
-    group: str
-    version: str
-    plural: str
-    name: str
-    done: list[Operation]
-    zero: list[Operation]
-    home: list[Operation]
-
-    @property
-    def resource(self) -> str:
-        """Its name for kubectl."""
-        return f"{self.plural}.{self.version}.{self.group}/{self.name}" if self.group else f"{self.plural}/{self.name}"
+    adopted: dict[str, str] | None = None
 
 
 class Guard:
@@ -73,22 +60,24 @@ class Guard:
         self._inputs, self._cluster, self._image = inputs, cluster, image
         self._name = f"rollout-{inputs.app}-guard"
 
-    def start(self, walk: str, stable: str, limits: Limits, objects: list[Manifest], original: list[Manifest]) -> None:
+    def start(self, walk: Walk, objects: list[Manifest], original: list[Manifest]) -> None:
         """Start one, in place of an earlier one. The Lease and the journal have to name the walk
         already: a guard that finds another one there ends. Raises ClusterError."""
-        refs = self._inputs.route.objects
         namespace = self._inputs.namespace
-        paths = [self._cluster.path(ref["apiVersion"], ref["kind"], namespace, ref["name"]) for ref in refs]
+
+        def path_of(ref: Ref) -> str:
+            return self._cluster.path(ref["apiVersion"], ref["kind"], namespace, ref["name"])
+
         lease = self._cluster.get(
             f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/rollout-{self._inputs.app}"
         )
-        if self._guards(walk, lease["metadata"]["uid"]):
+        if self._guards(walk.id, lease["metadata"]["uid"]):
             return
         self._await_end_of_another()
         made = manifests(
             self._inputs,
-            Walk(walk, stable, limits),
-            parts(self._inputs, paths, objects, original),
+            walk,
+            parts(self._inputs, path_of, objects, original),
             lease["metadata"]["uid"],
             image=self._image,
             limit_seconds=HEARTBEAT_LIMIT_SECONDS,
@@ -157,32 +146,6 @@ def _runs(pod: Manifest) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
-def parts(inputs: Inputs, paths: list[str], objects: list[Manifest], original: list[Manifest]) -> list[Part]:
-    """The objects of the route that the walk changes, with the patches that put them back.
-    + paths: their API paths; objects: as they are live; original: as they were before the walk"""
-    router, backends = ROUTERS[inputs.route.router], inputs.backends()
-    listed = router.with_weight(objects, backends, 50)
-    zero = router.with_weight(objects, backends, 0)
-    home = router.restored(zero, original, backends)
-    found = []
-    for path, before, between, after in zip(paths, listed, zero, home, strict=True):
-        to_zero, to_home = (
-            patch(_declared(one), _declared(other)) for one, other in ((before, between), (between, after))
-        )
-        if to_zero or to_home:
-            root, _, rest = path.partition("/namespaces/")
-            group, version = root.split("/")[2:] if root.startswith("/apis/") else ("", root.rpartition("/")[2])
-            plural, name = rest.split("/")[1:]
-            found.append(Part(group, version, plural, name, done(to_home), to_zero, to_home))
-    return found
-
-
-def _declared(item: Manifest) -> Manifest:
-    """What people and walks write, without what the API server keeps count of."""
-    metadata = {key: value for key, value in item.get("metadata", {}).items() if key in ("name", "annotations")}
-    return {**{key: value for key, value in item.items() if key != "status"}, "metadata": metadata}
-
-
 def manifests(
     inputs: Inputs,
     walk: Walk,
@@ -231,6 +194,7 @@ def _environment(inputs: Inputs, walk: Walk, limit_seconds: float, poll_seconds:
         "CANARY": inputs.name_of(inputs.revision.hash),
         "STABLE": inputs.name_of(walk.stable),
         "REVISION": walk.stable,
+        "APEX": json.dumps({"spec": {"selector": selecting(inputs, walk.stable, walk.adopted)}}),
         "LIMIT_POLLS": str(math.ceil(limit_seconds / poll_seconds)),
         "LIMIT_SECONDS": f"{limit_seconds:g}",
         "POLL_SECONDS": f"{poll_seconds:g}",

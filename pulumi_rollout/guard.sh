@@ -3,8 +3,8 @@
 # Clocks are never compared: only what this guard itself has seen to stand still counts. Every step may be
 # repeated, by this guard, by its next start, or by a second one beside it.
 #   NAME of the Lease and of the journal, NAMESPACE, WALK: the walk's id; APP, CANARY, STABLE: names of the
-#   application and of the two Deployments; REVISION: what the apex selects once all is back; LIMIT_POLLS:
-#   reads of a silent Lease until it acts, LIMIT_SECONDS the same in words; POLL_, SETTLE_, DRAIN_SECONDS
+#   application and of the two Deployments; REVISION: what the apex selects once all is back, APEX: the patch
+#   for that; LIMIT_POLLS: reads of a silent Lease until it acts, LIMIT_SECONDS the same in words; POLL_, SETTLE_, DRAIN_SECONDS
 # Arguments, four for each object of the route: its name for kubectl, and three patches (RFC 6902): DONE (only
 # tests that it is as before the walk), ZERO (weight 0 for the canary), HOME (as before the walk).
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
@@ -64,7 +64,7 @@ EVENT
 
 put_back() {
     problem=''; journal || return
-    attempt "apex $APP: $REVISION" k patch service "$APP" -p '{"spec": {"selector": {"pulumi-rollout/revision": "'"$REVISION"'"}}}'
+    attempt "apex $APP: $REVISION" k patch service "$APP" --type=merge -p "$APEX"
     each zero "$@" || return
     sleep "$SETTLE_SECONDS"
     each home "$@" || return

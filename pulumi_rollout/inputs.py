@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pulumi_rollout.core.targets import Backends, Target
 
@@ -19,6 +19,8 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": "pulumi-rollout"}
 # On the Lease and on the guard's Job: the id of the walk that they belong to.
 WALK_ANNOTATION = "pulumi-rollout/walk"
 TYPE = "pulumi-python:dynamic/rollout:Rollout"
+# Stands for the revision that an adopted Deployment is. No label and no name can be like this.
+ADOPTED = "(adopted)"
 
 
 def own_object(api_version: str, kind: str, namespace: str, name: str, app: str) -> dict[str, Any]:
@@ -50,35 +52,75 @@ class Revision(Model):
 
 
 class RouteRef(Model):
-    """The traffic object. + objects: [{apiVersion, kind, name}], all in the application's namespace."""
+    """The route.
+
+    + objects: [{apiVersion, kind, name}], all in the application's namespace
+    + declared: by the application; if not, the route is somebody else's, and edited only during a walk
+    + rules: names or positions of its rules that take part; None = all whose only backend is the apex
+    """
 
     router: str
     objects: list[dict[str, str]]
+    declared: bool = True
+    rules: tuple[str | int, ...] | None = None
+
+    @field_validator("objects")
+    @classmethod
+    def _are_complete(cls, objects: list[dict[str, str]]) -> list[dict[str, str]]:
+        for ref in objects:
+            if ref.keys() != {"apiVersion", "kind", "name"}:
+                raise ValueError(
+                    f"each object has apiVersion, kind and name, and one has {', '.join(ref) or 'nothing'}"
+                )
+        return objects
+
+
+class Adopt(Model):
+    """An application that no rollout has made. + deployment: its name; labels: those of the new version's pods"""
+
+    deployment: str
+    labels: dict[str, str] = {}
 
 
 class Inputs(Model):
-    """All inputs of a Rollout. + retry: another value lifts the memory of a failure."""
+    """All inputs of a Rollout.
+
+    + retry: another value lifts the memory of a failure
+    + credentials: secrets by name, for sources of metrics; never kept in the cluster, nor shown
+    """
 
     app: str
     namespace: str
     cluster: ClusterRef = ClusterRef()
     revision: Revision
     route: RouteRef
+    adopt: Adopt | None = None
     policy: dict[str, Any]
     plan: dict[str, Any] | None = None
+    credentials: dict[str, str] = Field(default={}, repr=False, exclude=True)
     retry: str = ""
     urn: str = ""
     problems: list[dict[str, str]] = []
 
+    @field_validator("credentials", mode="before")
+    @classmethod
+    def _without_quoting(cls, written: Any) -> Any:
+        """Refused here, where the reason does not quote what is wrong: it is secret."""
+        if not isinstance(written, dict) or not all(isinstance(value, str) for value in written.values()):
+            raise ValueError("is no mapping of names to secret strings")
+        return written
+
     def name_of(self, revision: str) -> str:
         """The name of a revision's Deployment, Service and autoscaler."""
+        if revision == ADOPTED and self.adopt is not None:
+            return self.adopt.deployment
         return f"{self.app}-{revision}"
 
     def backends(self) -> Backends:
         """The apex and the declared revision's Service."""
         apex = Target(namespace=self.namespace, service=self.app, port=self.revision.port)
         canary = Target(namespace=self.namespace, service=self.name_of(self.revision.hash), port=self.revision.port)
-        return Backends(apex=apex, canary=canary)
+        return Backends(apex=apex, canary=canary, rules=self.route.rules)
 
     def deployment_path(self, revision: str) -> str:
         """The API path of a revision's Deployment."""

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pulumi_rollout.cluster import Cluster
-from pulumi_rollout.core.plan import Frozen, Plan
+from pulumi_rollout.core.model import Frozen
+from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import FINAL, STATE_FORMAT, Phase, Retry, State
 from pulumi_rollout.errors import Conflict, Fenced, JournalError
 from pulumi_rollout.inputs import Inputs, own_object
@@ -28,8 +29,19 @@ def _to_format_2(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "state": {**state, "format": 2, "walk": f"{state['revision']}-{int(state['started_at'])}"}}
 
 
+def _to_format_3(record: dict[str, Any]) -> dict[str, Any]:
+    """Gates are of several kinds. What was counted is left behind: the walk is judged from where it is taken up."""
+    plan = record["plan"]
+    gates = [
+        {**gate, "test": "objective", "metric": {"name": gate["metric"]}} if isinstance(gate["metric"], str) else gate
+        for gate in plan.get("gates", [])
+    ]
+    state = {**record["state"], "format": 3, "evidence": {}}
+    return {**record, "plan": {**plan, "gates": gates}, "state": state}
+
+
 # From a format to the next one.
-MIGRATIONS = {1: _to_format_2}
+MIGRATIONS = {1: _to_format_2, 2: _to_format_3}
 
 
 def migrated(record: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -8,14 +8,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pulumi_rollout import adoption, gitops
 from pulumi_rollout.cluster import Cluster
+from pulumi_rollout.core import propagation
+from pulumi_rollout.core.counts import Reading
+from pulumi_rollout.core.moves import Drain, Home, Leave, ScaleDown, current
 from pulumi_rollout.core.plan import Plan
-from pulumi_rollout.core.state import FINAL, Phase, Reading, Seen, State
-from pulumi_rollout.errors import ClusterError, MetricsError, NotFound, RolloutError
+from pulumi_rollout.core.propagation import Propagation
+from pulumi_rollout.core.state import Phase, Seen, State
+from pulumi_rollout.errors import ClusterError, NotFound, RolloutError
 from pulumi_rollout.http import Http
-from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL, Inputs
-from pulumi_rollout.metrics import SOURCES
-from pulumi_rollout.routers import ROUTERS
+from pulumi_rollout.inputs import ADOPTED, APP_LABEL, REVISION_LABEL, Inputs
+from pulumi_rollout.readings import Readings
+from pulumi_rollout.routers import ROUTERS, Ref, parts_of
 
 Manifest = dict[str, Any]
 
@@ -27,7 +32,9 @@ class Observer:
     """Eyes on one application. + inputs: with the walk's canary as the revision"""
 
     def __init__(self, inputs: Inputs, cluster: Cluster, http: Http) -> None:
-        self._inputs, self._cluster, self._http = inputs, cluster, http
+        self._inputs, self._cluster = inputs, cluster
+        self._readings = Readings(inputs, cluster, http)
+        self._propagation = Propagation()
         self._backends = inputs.backends()
         # As they were when last looked at: what is decided on them is written only if they are still so.
         self.seen_route: list[Manifest] | None = None
@@ -46,7 +53,9 @@ class Observer:
                 canary_problem=problem,
                 stop=stop,
             )
-        weight, route_problem = self._route()
+        leaves = isinstance(current(plan, state), Home | Leave | Drain | ScaleDown)
+        weight, route_problem = self._route(leaves=leaves)
+        readings = self._readings.look(plan, state, now)
         apex = self.apex_revision()
         return Seen(
             now=now,
@@ -55,10 +64,10 @@ class Observer:
             stable_replicas=self._live_replicas(state.stable),
             canary_problem=problem,
             weight_percent=weight,
-            route_problem=route_problem,
+            route_problem=route_problem or self._unseen(plan, state, weight, readings, now),
             apex_revision=apex,
             apex_ready=apex is not None and (not _turns(state) or self._same_endpoints(apex)),
-            readings=self._readings(plan, state),
+            readings=readings,
             stop=stop,
         )
 
@@ -68,10 +77,26 @@ class Observer:
         return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"]) if deployment else None
 
     def apex_revision(self) -> str | None:
-        """The revision that serves: the one that the apex selects. None without an apex of ours."""
+        """The revision that serves: the one that the apex selects. None without an apex of ours, or to adopt."""
         apex = self._cluster.find(self._inputs.apex_path())
         self.seen_apex = apex["metadata"].get("resourceVersion") if apex else None
-        return apex["spec"].get("selector", {}).get(REVISION_LABEL) if apex else None
+        if apex is None:
+            return None
+        revision: str | None = (apex["spec"].get("selector") or {}).get(REVISION_LABEL)
+        return ADOPTED if revision is None and self._inputs.adopt is not None else revision
+
+    def adopted(self) -> dict[str, str]:
+        """What the apex selects, where no rollout has made it."""
+        return dict(self._cluster.get(self._inputs.apex_path())["spec"].get("selector") or {})
+
+    def adoption_problems(self) -> list[str]:
+        """Why the application that is there cannot be taken over without a jump."""
+        apex = self._cluster.find(self._inputs.apex_path())
+        if apex is None or self.apex_revision() != ADOPTED:
+            return []
+        new = self._cluster.find(self._inputs.deployment_path(self._inputs.revision.hash))
+        old = self._cluster.find(self._inputs.deployment_path(ADOPTED))
+        return adoption.problems(self._inputs, apex, old, new["spec"]["template"] if new else None)
 
     def foreign(self) -> str | None:
         """An object of the application's names that no rollout has made: the apex, or the route where
@@ -80,20 +105,35 @@ class Observer:
         if apex is not None:
             ours = REVISION_LABEL in (apex["spec"].get("selector") or {})
             return None if ours else f"Service {self._inputs.namespace}/{self._inputs.app}"
+        if not self._inputs.route.declared:
+            return None  # it is there on purpose, and stays as it is
         try:
-            ROUTERS[self._inputs.route.router].weight(self.route_objects(), self._backends)
+            objects = self.route_objects()
+            ROUTERS[self._inputs.route.router].weight(objects, self._backends)
         except NotFound:
             return None
         except ValueError:
-            name = self._inputs.route.objects[0]
-            return f"{name['kind']} {self._inputs.namespace}/{name['name']}"
+            names = [f"{item['kind']} {self._inputs.namespace}/{item['metadata']['name']}" for item in objects]
+            return next(iter(names), None)
         return None
 
-    def route_objects(self) -> list[Manifest]:
-        """The live objects of the route."""
-        return [self._cluster.get(self.route_path(ref)) for ref in self._inputs.route.objects]
+    @property
+    def route_parts(self) -> list[Ref]:
+        """All objects that a walk reads and writes, in the order of the way forward."""
+        return parts_of(ROUTERS[self._inputs.route.router], self._inputs.route.objects, self._backends)
 
-    def route_path(self, ref: dict[str, str]) -> str:
+    def route_objects(self, *, partly: bool = False) -> list[Manifest]:
+        """The live objects of the route; of those that a walk itself makes, the ones that are there.
+        + partly: of all others too"""
+        found = []
+        for ref in self.route_parts:
+            item = self._cluster.find(self.route_path(ref))
+            if item is None and ref in self._inputs.route.objects and not partly:
+                raise NotFound(f"{ref['kind']} {self._inputs.namespace}/{ref['name']} is not there", 404)
+            found += [item] if item is not None else []
+        return found
+
+    def route_path(self, ref: Ref) -> str:
         """The API path of one of the route's objects."""
         return self._cluster.path(ref["apiVersion"], ref["kind"], self._inputs.namespace, ref["name"])
 
@@ -103,8 +143,7 @@ class Observer:
             objects = self.route_objects()
         except NotFound:
             return "[]"
-        kept = ("apiVersion", "kind", "spec")
-        return json.dumps([{key: item[key] for key in kept if key in item} for item in objects])
+        return json.dumps([_declared(item) for item in objects])
 
     @staticmethod
     def original_objects(state: State) -> list[Manifest]:
@@ -142,22 +181,47 @@ class Observer:
             return self._inputs.revision.replicas
         return max(int(deployment["spec"].get("replicas", 1)), int(deployment.get("status", {}).get("replicas", 0)))
 
-    def _route(self) -> tuple[int | None, str | None]:
+    def _route(self, *, leaves: bool = False) -> tuple[int | None, str | None]:
+        """The canary's weight, and why the proxy has not taken the route. + leaves: the route is to be as it was
+        before the walk, which one without the canary in it, and still with the walk's mark, is not"""
         router = ROUTERS[self._inputs.route.router]
         try:
             self.seen_route = None
             objects = self.seen_route = self.route_objects()
-            return router.weight(objects, self._backends), router.problem(objects)
-        except NotFound:
-            name = self._inputs.route.objects[0]
-            return None, f"{name['kind']} {self._inputs.namespace}/{name['name']} is not there"
-        except ValueError as error:
+            weight = router.weight(objects, self._backends)
+            if weight is None and leaves and self._inputs.app in gitops.walking(objects):
+                weight = 0
+            return weight, router.problem(objects)
+        except (NotFound, ValueError) as error:
             return None, str(error)
+
+    def _unseen(
+        self, plan: Plan, state: State, weight: int | None, readings: dict[str, Reading], now: float
+    ) -> str | None:
+        """Why a weight cannot be relied on yet that no status tells of, from the requests that are seen. The way back
+        does not wait for that."""
+        gate = propagation.telling(plan)
+        if ROUTERS[self._inputs.route.router].REPORTS or gate is None or state.phase is Phase.REVERTING:
+            return None
+        self._propagation = propagation.look(self._propagation, weight or 0, gate, readings.get(gate.id), now)
+        return propagation.problem(self._propagation, plan, now)
 
     def _same_endpoints(self, revision: str) -> bool:
         """Whether the apex's endpoints are exactly the ready ones of the revision's own Service. Both may
         have none: the way back to a version that is down must come to an end too."""
-        return self._addresses(self._inputs.app) == self._addresses(self._inputs.name_of(revision))
+        own = self._ready_pods() if revision == ADOPTED else self._addresses(self._inputs.name_of(revision))
+        return self._addresses(self._inputs.app) == own
+
+    def _ready_pods(self) -> set[str]:
+        """The addresses of an adopted Deployment's ready pods, which have no Service of their own."""
+        selector = ",".join(f"{key}={value}" for key, value in sorted(self.adopted().items()))
+        path = f"/api/v1/namespaces/{self._inputs.namespace}/pods"
+        return {
+            pod["status"]["podIP"]
+            for pod in self._cluster.get(path, labelSelector=selector)["items"]
+            if any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
+            and "deletionTimestamp" not in pod["metadata"]
+        }
 
     def _addresses(self, service: str) -> set[str]:
         path = f"/apis/discovery.k8s.io/v1/namespaces/{self._inputs.namespace}/endpointslices"
@@ -170,27 +234,11 @@ class Observer:
             for address in endpoint["addresses"]
         }
 
-    def _readings(self, plan: Plan, state: State) -> dict[str, Reading]:
-        if state.phase in FINAL or state.phase is Phase.REVERTING:
-            return {}
-        by_source = {
-            name: self._read(plan, name, probe=state.phase is Phase.PREPARING)
-            for name in {gate.source for gate in plan.gates}
-        }
-        return {gate.id: by_source[gate.source] for gate in plan.gates}
 
-    def _read(self, plan: Plan, name: str, *, probe: bool) -> Reading:
-        source = plan.sources[name]
-        module = SOURCES[source.kind]
-        try:
-            bodies = [self._http.get_json(url) for url in module.requests(source, self._backends)]
-            reading = module.parse(source, bodies, self._backends)
-            empty = reading.no_data is None and not reading.stable.series and not reading.canary.series
-            if probe and empty and not module.exists(self._http.get_json(module.probe(source))):
-                return Reading(no_data=f"{source.address} has no series of {source.proxy}")
-            return reading
-        except (MetricsError, ValueError, KeyError, TypeError) as error:
-            return Reading(no_data=str(error))
+def _declared(item: Manifest) -> Manifest:
+    """What people write of an object, without what the cluster keeps count of."""
+    metadata = {key: item["metadata"][key] for key in ("name", "annotations") if key in item["metadata"]}
+    return {key: item[key] for key in ("apiVersion", "kind", "spec") if key in item} | {"metadata": metadata}
 
 
 def _turns(state: State) -> bool:
@@ -221,24 +269,19 @@ def pod_reason(pod: Manifest) -> str | None:
 
 def preflight(inputs: Inputs, plan: Plan, cluster: Cluster, http: Http) -> list[tuple[str, str]]:
     """What can be known before anything moves: does the cluster answer, is the route of our shape,
-    do the gates' series exist. Before the first release there is no route, and no series need be there
-    yet. Returns (property, reason) for each that does not hold."""
+    do the gates' series exist. Before the first release there is no declared route, and no series need be
+    there yet. Returns (property, reason) for each that does not hold."""
     observer = Observer(inputs, cluster, http)
     problems = []
     try:
-        first = observer.apex_revision() is None
-        if not first:
+        stable = observer.apex_revision()
+        if stable is not None or not inputs.route.declared:
             ROUTERS[inputs.route.router].weight(observer.route_objects(), inputs.backends())
+    except NotFound as error:
+        return [("route", str(error))]
     except RolloutError as error:
         return [("cluster", str(error))]
     except ValueError as error:
         problems.append(("route", str(error)))
-    for gate in plan.gates:
-        source = plan.sources[gate.source]
-        module = SOURCES[source.kind]
-        try:
-            if not module.exists(http.get_json(module.probe(source))) and not first:
-                problems.append(("policy", f"gate {gate.id}: {source.address} has no series of {source.proxy}"))
-        except (MetricsError, ValueError, KeyError, TypeError) as error:
-            problems.append(("policy", f"gate {gate.id}: {error}"))
-    return problems
+    problems += [("adopt", problem) for problem in observer.adoption_problems()]
+    return problems + Readings(inputs, cluster, http).preflight(plan, stable)

@@ -1,7 +1,7 @@
-"""JSON Patches (RFC 6902) that change an object only where it is still what we have seen.
+"""JSON Patches (RFC 6902) that change an object only where it is still what was seen.
 
-Pure. Lives here: the difference of two JSON values as `test` and `replace` operations, which an API
-server performs all or none. Not here: what the values mean (`routers/`), and who sends them (`guard.py`).
+Pure. Lives here: the difference of two JSON values as operations, which an API server performs all or
+none. Not here: what the values mean (`routers/`), and who sends them (`guard.py`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,24 @@ def patch(before: Any, after: Any, path: str = "") -> list[Operation]:
     return [replace] if _is_scalar(before) and _is_scalar(after) else [_test(path, before), replace]
 
 
+def entries(before: dict[str, str], after: dict[str, str], path: str) -> list[Operation]:
+    """From one mapping to another that many people write to, as annotations are: each entry on its own."""
+    steps: list[Operation] = []
+    for key in sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key)):
+        at = _below(path, key)
+        if key not in after:
+            steps += [_test(at, before[key]), {"op": "remove", "path": at}]
+        else:
+            steps.append({"op": "replace" if key in before else "add", "path": at, "value": after[key]})
+    return steps
+
+
 def done(operations: list[Operation]) -> list[Operation]:
-    """Tests that hold once a patch has been applied, and as long as nobody changes what it wrote."""
-    replaced = {step["path"]: step["value"] for step in operations if step["op"] == "replace"}
-    kept = [step for step in operations if step["path"] not in replaced]
-    return kept + [_test(path, value) for path, value in replaced.items()]
+    """Tests that hold once a patch has been applied, and as long as nobody changes what it wrote. That something
+    is absent cannot be tested by the letter: where it was removed, they never hold before, and may not after."""
+    written = {step["path"]: step.get("value") for step in operations if step["op"] != "test"}
+    kept = [step for step in operations if step["path"] not in written]
+    return kept + [_test(path, value) for path, value in written.items()]
 
 
 def _test(path: str, value: Any) -> Operation:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, assert_never
 
+from pulumi_rollout import gitops
+from pulumi_rollout.adoption import selecting
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.state import (
     Action,
     Phase,
     Pin,
     PointApex,
+    ReplacePod,
     Resize,
     Restore,
     Scale,
@@ -22,10 +26,10 @@ from pulumi_rollout.core.state import (
     State,
     Unpin,
 )
-from pulumi_rollout.errors import Conflict
-from pulumi_rollout.inputs import REVISION_LABEL, Inputs
+from pulumi_rollout.errors import Conflict, NotFound
+from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.observe import Observer
-from pulumi_rollout.routers import ROUTERS
+from pulumi_rollout.routers import ROUTERS, identity
 
 Manifest = dict[str, Any]
 
@@ -56,16 +60,21 @@ class Performer:
                 for revision in filter(None, (state.revision, state.stable)):
                     self._release_minimum(revision)
             case SetWeight(percent=percent):
-                self._edit(lambda objects: self._router.with_weight(objects, self._backends, percent), state)
+                self._edit(partial(self._with_weight, percent), state)
             case PointApex(revision=revision):
                 self._point_apex(revision, state)
             case Restore():
-                original = json.loads(state.original)
-                self._edit(lambda objects: self._router.restored(objects, original, self._backends), state)
+                self._edit(partial(self._restored, state), state, leave=True)
+            case ReplacePod(pod=pod):
+                self._cluster.delete(f"/api/v1/namespaces/{self._inputs.namespace}/pods/{pod}")
             case Resize():
                 self.resize(state.revision)
             case _:
                 assert_never(action)
+
+    def leave(self, state: State) -> None:
+        """What is still there of the route, as it was before a walk that nobody will go on with."""
+        self._edit(partial(self._restored, state), state.model_copy(update={"phase": Phase.FAILED}), leave=True)
 
     def settle(self, revision: str) -> None:
         """What follows a walk that was won, for a run that was cut off before it."""
@@ -83,25 +92,46 @@ class Performer:
         if replicas or self._cluster.find(path):
             self._cluster.patch(f"{path}/scale", {"spec": {"replicas": replicas}})
 
-    def _edit(self, change: Callable[[list[Manifest]], list[Manifest]], state: State) -> None:
+    def _with_weight(self, percent: int, objects: list[Manifest]) -> list[Manifest]:
+        changed = self._router.with_weight(objects, self._backends, percent)
+        return gitops.paused(changed, objects, self._inputs.app, self._backends.canary.service)
+
+    def _restored(self, state: State, objects: list[Manifest]) -> list[Manifest]:
+        before = self._router.restored(objects, json.loads(state.original), self._backends)
+        return gitops.resumed(before, self._inputs.app)
+
+    def _edit(self, change: Callable[[list[Manifest]], list[Manifest]], state: State, *, leave: bool = False) -> None:
         """Change the route as it was last looked at: if somebody has written since, this is refused, and
         decided anew at the next look. The way back changes it as it is, and again."""
         back = state.phase in (Phase.REVERTING, Phase.FAILED)
         for attempt in range(WRITE_ATTEMPTS):
             live = None if back else self._observer.seen_route
-            live = self._observer.route_objects() if live is None else live
+            live = self._observer.route_objects(partly=back) if live is None else live
             try:
-                for ref, before, after in zip(self._inputs.route.objects, live, change(live), strict=True):
-                    if after != before:
-                        self._cluster.replace(self._observer.route_path(ref), after)
+                self._write(live, change(live), leave=leave)
                 return
-            except Conflict:
+            except (Conflict, NotFound) as error:
                 if not back or attempt + 1 == WRITE_ATTEMPTS:
-                    raise
+                    raise Conflict(str(error), 409) from error
+
+    def _write(self, live: list[Manifest], wanted: list[Manifest], *, leave: bool) -> None:
+        """Each object that differs; what is wanted and absent is made, what is there and not wanted is deleted.
+        + leave: in the order of the way home"""
+        before, after = ({identity(item): item for item in items} for items in (live, wanted))
+        parts = self._observer.route_parts
+        for ref in reversed(parts) if leave else parts:
+            path, old, new = self._observer.route_path(ref), before.get(identity(ref)), after.get(identity(ref))
+            if new is None:
+                if old is not None:
+                    self._cluster.delete(path)
+            elif old is None:
+                self._cluster.create(path.rpartition("/")[0], new)
+            elif new != old:
+                self._cluster.replace(path, new)
 
     def _point_apex(self, revision: str, state: State) -> None:
         """As with the route: on the way forward only if nobody has written since it was looked at."""
-        patch: Manifest = {"spec": {"selector": {REVISION_LABEL: revision}}}
+        patch: Manifest = {"spec": {"selector": selecting(self._inputs, revision, state.adopted)}}
         if state.phase is Phase.PROMOTING and self._observer.seen_apex is not None:
             patch["metadata"] = {"resourceVersion": self._observer.seen_apex}
         self._cluster.patch(self._inputs.apex_path(), patch)

@@ -26,19 +26,23 @@ from pydantic import ValidationError
 from pulumi_rollout import expiry
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.control import Control
+from pulumi_rollout.core import forecast
 from pulumi_rollout.core.plan import Plan, problems_of
 from pulumi_rollout.core.strategies import compile_policy
 from pulumi_rollout.engine import Engine
 from pulumi_rollout.errors import ClusterError, InvalidInput, JournalError
+from pulumi_rollout.gitops import unheeding
 from pulumi_rollout.guard import Guard
 from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.journal import Journal
 from pulumi_rollout.lock import Lock
-from pulumi_rollout.metrics import PROXIES
+from pulumi_rollout.metrics import known
 from pulumi_rollout.observe import Observer, preflight
+from pulumi_rollout.perform import Performer
+from pulumi_rollout.readings import Readings
 from pulumi_rollout.release import expiries, release
-from pulumi_rollout.routers import ROUTERS
+from pulumi_rollout.routers import ROUTERS, notice_of
 
 Props = dict[str, Any]
 
@@ -51,7 +55,7 @@ class RolloutProvider(ResourceProvider):
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Everything that can be refused before anything moves, as property errors."""
-        if _has_unknown(news.get("policy")):
+        if _has_unknown([news.get("policy"), news.get("credentials")]):
             return CheckResult(news, [])  # at preview, and checked by the update
         try:
             inputs = _inputs(news)
@@ -59,15 +63,20 @@ class RolloutProvider(ResourceProvider):
         except InvalidInput as error:
             return CheckResult(news, _failures(error.problems))
         checked = {**news, "plan": plan.model_dump(mode="json")}
-        problems = _two_changes(olds, inputs)
+        problems = [*_unable(inputs), *_two_changes(olds, inputs)]
         walks = olds.get("serving_revision") != inputs.revision.hash
         if not problems and walks and _known(news):
             found = _preflight(inputs, plan)
             # Before the first release not all that it takes need be there yet; a journal can only be another's.
-            problems = found if olds else [problem for problem in found if problem[0] == "journal"]
+            first = not olds and inputs.adopt is None
+            problems = [problem for problem in found if problem[0] == "journal"] if first else found
+            if not found and olds.get("serving_revision"):
+                problems = _forecast(inputs, plan, str(olds["serving_revision"]))
             now = time.time()
             if late := expiry.problem(plan.worst_case_seconds(), expiries(inputs, plan), now):
                 Engine(inputs.urn).warn(late)
+            for said in filter(None, [notice_of(ROUTERS[inputs.route.router]), *_owned(inputs)]):
+                Engine(inputs.urn).warn(said)
             for reason in dict.fromkeys(problem[1] for problem in found if problem not in problems):
                 Engine(inputs.urn).warn(f"{reason}; asked again before any traffic moves")
         return CheckResult(checked, _failures(problems))
@@ -100,14 +109,29 @@ class RolloutProvider(ResourceProvider):
         return ReadResult(id_, {**props, "serving_revision": serving or props["serving_revision"]})
 
     def delete(self, id_: str, props: Props) -> None:
-        """Forget the journal and what belongs to it; the application's objects are other resources'."""
+        """Forget the journal and what belongs to it; the application's objects are other resources'. A walk that
+        was cut off leaves nothing in a route that is not."""
         inputs = _inputs(props)
         cluster = _cluster(inputs)
         with contextlib.suppress(ClusterError):  # the identity may do without a guard; it goes with the Lease
             Guard(inputs, cluster).stop()
+        _leave_route(inputs, cluster)
         Control(cluster, inputs.namespace, inputs.app).delete()
         Lock(cluster, inputs.namespace, inputs.app, Engine(inputs.urn)).delete()
         _journal(inputs, cluster).delete()
+
+
+def _leave_route(inputs: Inputs, cluster: Cluster) -> None:
+    """Take a walk that was cut off out of the route, or of what is still there of it."""
+    try:
+        left = _journal(inputs, cluster).load().unfinished
+    except JournalError:
+        if inputs.route.declared:  # then it goes too
+            return
+        raise
+    if left is not None:
+        walked = (left.inputs or inputs).walking_to(left.state.revision)
+        Performer(walked, cluster, Observer(walked, cluster, Http())).leave(left.state)
 
 
 def _inputs(props: Props) -> Inputs:
@@ -129,7 +153,7 @@ def _inputs(props: Props) -> Inputs:
 
 
 def _plan(inputs: Inputs) -> Plan:
-    return compile_policy(inputs.policy, PROXIES)
+    return compile_policy(inputs.policy, known(ROUTERS[inputs.route.router].PROXY, inputs.credentials))
 
 
 def _without_unknown(value: Any) -> Any:
@@ -174,7 +198,42 @@ def _preflight(inputs: Inputs, plan: Plan) -> list[tuple[str, str]]:
         return [("cluster", str(error))]
     except JournalError as error:
         return [("journal", str(error))]
-    return preflight(inputs.walking_to(left.state.revision) if left else inputs, plan, cluster, Http())
+    walking = inputs.walking_to(left.state.revision) if left else inputs
+    return preflight(walking, plan, cluster, Http(inputs.credentials))
+
+
+def _forecast(inputs: Inputs, plan: Plan, stable: str) -> list[tuple[str, str]]:
+    """Say what the walk will be like at the traffic that is seen now. A step that cannot come to its end is an error
+    where evidence is required, as the walk could only go back."""
+    engine = Engine(inputs.urn)
+    traffic = Readings(inputs, _cluster(inputs), Http(inputs.credentials)).traffic(plan, stable)
+    for line in forecast.lines(plan, traffic):
+        engine.say(line, keep=True)
+    found = forecast.problems(plan, traffic)
+    if plan.evidence == "required":
+        return [("policy", problem) for problem in found]
+    for problem in found:
+        engine.warn(problem)
+    return []
+
+
+def _unable(inputs: Inputs) -> list[tuple[str, str]]:
+    """A router that cannot shift traffic the way the strategy does."""
+    router, [strategy] = inputs.route.router, inputs.policy
+    if strategy in ROUTERS[router].STRATEGIES:
+        return []
+    able = ", ".join(name for name, other in ROUTERS.items() if strategy in other.STRATEGIES)
+    return [("route.router", f"{router} cannot do the strategy {strategy}; these can: {able}")]
+
+
+def _owned(inputs: Inputs) -> list[str]:
+    """What to say of a route that somebody else might put back during the walk."""
+    try:
+        objects = Observer(inputs, _cluster(inputs), Http()).route_objects(partly=True)
+    except ClusterError:
+        return []
+    todo = "let its Application ignore the differences of a walk, or they are undone (docs/routers.md, GitOps)"
+    return [f"{owned}: {todo}" for owned in unheeding(objects)]
 
 
 def _two_changes(olds: Props, inputs: Inputs) -> list[tuple[str, str]]:

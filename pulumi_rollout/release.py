@@ -20,7 +20,8 @@ from pulumi_rollout.engine import STARTED_AT, Engine
 from pulumi_rollout.errors import ClusterError, Held, JournalError, Locked, Refused, RolloutFailed
 from pulumi_rollout.expiry import Expiry
 from pulumi_rollout.guard import Guard
-from pulumi_rollout.inputs import Inputs
+from pulumi_rollout.guard import Walk as Guarded
+from pulumi_rollout.inputs import ADOPTED, Inputs
 from pulumi_rollout.journal import Journal, Record
 from pulumi_rollout.lock import Lock
 
@@ -110,9 +111,12 @@ def _release(now: Release) -> str:
             f"{foreign} is there already and was not made by a rollout: a first release would take all of its traffic "
             "at once, unwatched; release under another name, or delete it first"
         )
+    if serving == ADOPTED and (problems := walk.observer.adoption_problems()):
+        raise Refused("; ".join(problems))
     if serving == inputs.revision.hash:
         walk.settle()
-        return f"{inputs.name_of(serving)} serves"
+        last = journal.record
+        return f"{inputs.name_of(serving)} serves{_retired(now, walk, last.state) if last else ''}"
     _, retries = Control(now.cluster, inputs.namespace, inputs.app).read()
     if (failed := journal.failure_of(inputs.revision.hash, inputs.retry, retries)) is not None:
         raise Refused(
@@ -120,12 +124,27 @@ def _release(now: Release) -> str:
             f"{failed.reason}; release another revision, or try this one once more after "
             f"`rollout retry {inputs.app} -n {inputs.namespace}` or with another `retry`"
         )
-    return _outcome(_walked(now, walk, walk.begin(serving)), now)
+    return _ended(now, walk, walk.begin(serving))
 
 
 def _go_on(now: Release, walk: Walk, left: Record) -> str:
     now.engine.say(f"going on at {left.state.phase}, weight {left.state.weight_percent} %", keep=True)
-    return _outcome(_walked(now, walk, taken_up(left.state, left.saved_at, now.engine.now())), now)
+    return _ended(now, walk, taken_up(left.state, left.saved_at, now.engine.now()))
+
+
+def _ended(now: Release, walk: Walk, state: State) -> str:
+    """Walk from a state to the end, and say how it ended."""
+    final = _walked(now, walk, state)
+    return _outcome(final, now) + _retired(now, walk, final)
+
+
+def _retired(now: Release, walk: Walk, state: State) -> str:
+    """Take the pods of an adopted Deployment away, once a walk has won all of its traffic, and say what to do."""
+    if state.stable != ADOPTED or state.phase is not Phase.SUCCEEDED or now.inputs.adopt is None:
+        return ""
+    walk.retire()
+    named = f"Deployment {now.inputs.namespace}/{now.inputs.adopt.deployment}"
+    return f"; {named} has no pods any more: delete it where it was made"
 
 
 def _walked(now: Release, walk: Walk, state: State) -> State:
@@ -150,7 +169,8 @@ def _guard(now: Release, walk: Walk, state: State) -> Guard | None:
         # The guard reads in the Lease which walk it belongs to.
         now.lock.renew(state.walk, at_once=True)
         original = walk.observer.original_objects(state)
-        guard.start(state.walk, state.stable, now.plan.limits, walk.observer.route_objects(), original)
+        guarded = Guarded(state.walk, state.stable, now.plan.limits, state.adopted)
+        guard.start(guarded, walk.observer.route_objects(), original)
     except ClusterError as error:
         now.engine.warn(f"no guard, so nobody puts traffic back if this machine dies: {error} (docs/guard.md)")
         return None
@@ -178,13 +198,17 @@ def _continues(left: Record, now: Release) -> bool:
     forward = state.phase not in (Phase.REVERTING, Phase.FAILED) and now.journal.guarded is None
     surroundings = {name: getattr(now.plan, name) for name in SURROUNDINGS}
     same = state.revision == now.inputs.revision.hash and left.plan.model_copy(update=surroundings) == now.plan
+    same = same and (left.inputs is None or left.inputs.route == now.inputs.route)
     return forward and same and (state.held or now.plan.on_interrupted == "resume")
 
 
 def _undo(now: Release, left: Record) -> None:
     """Put the old version back before anything else begins."""
     inputs, engine, state = now.inputs, now.engine, left.state
-    earlier = inputs.walking_to(state.revision).model_copy(update={"retry": left.retry})
+    # On the route that it was walked on, which need not be the one that is asked for.
+    began = left.inputs or inputs
+    same = {"retry": left.retry, "route": began.route, "adopt": began.adopt}
+    earlier = inputs.walking_to(state.revision).model_copy(update=same)
     engine.say(f"putting {inputs.app} back: the walk to {earlier.name_of(state.revision)} was cut off", keep=True)
     reason = f"cut off, and put back on the way to {inputs.name_of(inputs.revision.hash)}"
     if now.journal.guarded:

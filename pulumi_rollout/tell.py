@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pulumi_rollout.core.gates import Evidence, Verdict
 from pulumi_rollout.core.machine import waiting_for
 from pulumi_rollout.core.moves import step_number
 from pulumi_rollout.core.plan import Plan
@@ -25,22 +26,18 @@ class Event(NamedTuple):
 def line(plan: Plan, name: str, before: State, after: State, seen: Seen) -> tuple[str, bool] | None:
     """What to show, and whether it stays in the summary: what has changed does."""
     if answers := [answer for answer in after.answers if answer.id > before.command]:
-        said = "; ".join(f"{answer.by} says {answer.verb}: {answer.text}" for answer in answers)
-        return said, True
+        return "; ".join(f"{answer.by} says {answer.verb}: {answer.text}" for answer in answers), True
     if after.phase is Phase.REVERTING and before.phase is not Phase.REVERTING:
         return f"reverting: {after.reason}", True
-    if after.phase is Phase.PAUSED and before.phase is not Phase.PAUSED:
-        return f"paused: {after.pause_reason}", True
-    step = step_number(plan, after)
-    if after.weight_percent != before.weight_percent and step is not None:
-        return f"advance {name} to weight {after.weight_percent} (step {step + 1} of {len(plan.steps)})", True
-    if after.phase is not before.phase:
-        return f"{after.phase} {name}", True
+    if said := [*_news(plan, before, after), *_moved(plan, name, before, after)]:
+        return "; ".join(said), True
     if after.move != before.move:
         return None
-    counted = [f"{gate.id.replace('_', ' ')} {100 - _percent_bad(after, gate.id):.2f} %" for gate in plan.gates]
+    # On the way back, which has no weight, there may be no evidence.
+    judged = [gate.id for gate in plan.gates if gate.test == "objective" and after.weight_percent]
+    counted = [f"{gate.replace('_', ' ')} {100 - _percent_bad(after, gate):.2f} %" for gate in judged]
     where = f"{after.phase}, weight {after.weight_percent} %"
-    return "; ".join([where, *(counted if after.weight_percent else []), waiting_for(plan, after, seen)]), False
+    return "; ".join([where, *counted, waiting_for(plan, after, seen)]), False
 
 
 def event(plan: Plan, name: str, before: State | None, after: State) -> Event | None:
@@ -65,6 +62,47 @@ def event(plan: Plan, name: str, before: State | None, after: State) -> Event | 
     return None
 
 
+def _moved(plan: Plan, name: str, before: State, after: State) -> list[str]:
+    """Where the walk has come to, if it has moved on in a way that people look for."""
+    step = step_number(plan, after)
+    if after.phase is Phase.PAUSED and before.phase is not Phase.PAUSED:
+        return [f"paused: {after.pause_reason}"]
+    if after.weight_percent != before.weight_percent and step is not None:
+        return [f"advance {name} to weight {after.weight_percent} (step {step + 1} of {len(plan.steps)})"]
+    return [f"{after.phase} {name}"] if after.phase is not before.phase else []
+
+
 def _percent_bad(state: State, gate: str) -> float:
+    """Of all requests until now; those of the warm-up stand for them before there are others."""
     canary = state.evidence[gate].canary
-    return 100 * canary.bad / canary.total if canary.total else 0.0
+    total, bad = (canary.total, canary.bad) if canary.total else (canary.warm_total, canary.warm_bad)
+    return 100 * bad / total if total else 0.0
+
+
+def _news(plan: Plan, before: State, after: State) -> list[str]:
+    """What has changed about the gates: holds that begin and end, pods that are replaced, bursts that are seen."""
+    said = [f"replacing pod {pod}, which alone fails: all are judged once more" for pod in _new(before, after)]
+    for gate in plan.gates:
+        name = gate.id.replace("_", " ")
+        old, new = before.evidence.get(gate.id), after.evidence.get(gate.id)
+        if old is None or new is None:
+            continue
+        if _holds(new) is not _holds(old) and not gate.dry_run:
+            said.append(
+                f"{name} holds the weight: {new.judgement.reason}" if _holds(new) else f"{name} holds no longer"
+            )
+        if _bursty(new) and not _bursty(old):
+            said.append(f"{name}: failures of the old version come in bursts, so blocks of time are judged")
+    return said
+
+
+def _new(before: State, after: State) -> list[str]:
+    return [pod for pod in after.replaced if pod not in before.replaced]
+
+
+def _holds(evidence: Evidence) -> bool:
+    return evidence.judgement.verdict is Verdict.HOLD
+
+
+def _bursty(evidence: Evidence) -> bool:
+    return evidence.memory.test == "objective" and evidence.memory.bursty

@@ -38,7 +38,10 @@ KINDS = {
     "/apis/batch/v1": {"Job": "jobs"},
     "/apis/coordination.k8s.io/v1": {"Lease": "leases"},
     "/apis/gateway.networking.k8s.io/v1": {"HTTPRoute": "httproutes"},
+    "/apis/networking.k8s.io/v1": {"Ingress": "ingresses"},
+    "/apis/projectcontour.io/v1": {"HTTPProxy": "httpproxies"},
     "/apis/rbac.authorization.k8s.io/v1": {"Role": "roles", "RoleBinding": "rolebindings"},
+    "/apis/traefik.io/v1alpha1": {"IngressRoute": "ingressroutes", "TraefikService": "traefikservices"},
 }
 
 

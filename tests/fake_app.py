@@ -76,6 +76,15 @@ class FakeApp:
         self.api.put(path, {"spec": {"minReplicas": minimum, "maxReplicas": maximum}})
         return path
 
+    def pod(self, name: str, revision: str, restarts: int = 0, reason: str = "OOMKilled") -> None:
+        """A running pod, whose container was started again so often and ended for this reason."""
+        status: Manifest = {"name": APP, "ready": True, "restartCount": restarts}
+        if restarts:
+            status["lastState"] = {"terminated": {"reason": reason, "exitCode": 137}}
+        labels = {APP_LABEL: APP, REVISION_LABEL: revision}
+        pod = {"metadata": {"labels": labels}, "status": {"phase": "Running", "containerStatuses": [status]}}
+        self.api.put(f"{PODS}/{name}", pod)
+
     @property
     def serving(self) -> str | None:
         apex = self.api.objects.get(f"{SERVICES}/{APP}")
@@ -115,9 +124,9 @@ class FakeApp:
         for path, item in list(objects.items()):
             if path.startswith(DEPLOYMENTS):
                 wanted = item["spec"].get("replicas", 1)
-                broken = item["metadata"]["labels"][REVISION_LABEL] in self.broken
+                broken = item["metadata"].get("labels", {}).get(REVISION_LABEL) in self.broken
                 item["status"] = {"replicas": wanted, "readyReplicas": 0 if broken else wanted}
-            elif path.startswith(SERVICES):
+            elif path.startswith(SERVICES) and REVISION_LABEL in (item["spec"].get("selector") or {}):
                 self._endpoints(item["metadata"]["name"], item["spec"]["selector"][REVISION_LABEL])
             elif path == ROUTE:
                 seen = {"status": "True", "observedGeneration": item["metadata"]["generation"], "message": ""}

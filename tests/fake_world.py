@@ -6,21 +6,23 @@ decided about it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pulumi_rollout.control import Control
+from pulumi_rollout.core.counts import Reading, Sample
+from pulumi_rollout.core.measures import Objective, Source, SuccessRate
 from pulumi_rollout.core.moves import step_number
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, Verb
+from pulumi_rollout.core.plan import Limits, Plan, Step, Verb
 from pulumi_rollout.core.state import (
     Action,
     Command,
     Pin,
     PointApex,
-    Reading,
+    ReplacePod,
     Resize,
     Restore,
-    Sample,
     Scale,
     Seen,
     SetWeight,
@@ -35,13 +37,22 @@ from pulumi_rollout.journal import Journal
 from pulumi_rollout.lock import Lock
 from tests.fake_api import merged
 
+# Who answers what the canary does not.
+STABLE = "apex"
 JOURNAL = "/api/v1/namespaces/prod/configmaps/rollout-shop"
 SILENCE = ClusterError("the cluster at https://k8s does not answer (ConnectTimeoutError)")
 PLAN = Plan(
     steps=tuple(Step(weight_percent=weight, interval_seconds=3, max_wait_seconds=120) for weight in (10, 50)),
-    gates=(Gate(id="success_rate", metric="success_rate", max_bad_ratio=0.01, source="prometheus-1"),),
+    gates=(Objective(id="success_rate", metric=SuccessRate(), max_bad_ratio=0.01, source="prometheus-1"),),
     sources={"prometheus-1": Source(kind="prometheus", address="http://prometheus:9090", proxy="contour")},
-    limits=Limits(settle_seconds=1, drain_seconds=5, min_samples=20, preparing_seconds=60),
+    limits=Limits(
+        settle_seconds=1,
+        drain_seconds=5,
+        min_samples=20,
+        preparing_seconds=60,
+        warm_up_seconds=0,
+        warm_up_step_seconds=0,
+    ),
 )
 INPUTS = Inputs.model_validate(
     {
@@ -152,22 +163,30 @@ class World:
     """What the walk sees and changes; stands in for Observer and Performer.
 
     + bad_ratio, stable_bad_ratio: of each version's requests; rate: requests a second, of both versions
+    + pods: the canary's, which share its requests; bad_pods: the ratios of those that differ
+    + renewed_bad: whether the pod that takes the place of a bad one is bad too
+    + unheard: why gates have no numbers; None while they have
     + silent_until: until then no call is answered; refuses: actions that are answered with an error
     """
 
     def __init__(self, engine: FakeEngine, memory: MemoryCluster, *, first_release: bool = False) -> None:
         self.engine, self.memory = engine, memory
-        self.replicas, self.ready_ratio = 0, 1.0
+        self.ready_ratio = 1.0
         self.weight: int | None = None
         self.apex: str | None = None if first_release else "v1"
         self.pinned = False
         self.bad_ratio, self.stable_bad_ratio, self.rate = 0.0, 0.0, 200.0
+        self.pods: list[str] = []
+        self.bad_pods: dict[str, float] = {}
+        self.renewed_bad = False
+        self.unheard: str | None = None
         self.silent_until = 0.0
         self.refuses: dict[type, ClusterError] = {}
         self.done: list[Action] = []
         self.before_action: Callable[[Action, State], None] = lambda action, state: None
         self.moments: list[tuple[Callable[[State], bool], Callable[[State], object]]] = []
-        self._counted: dict[str, float] = {"canary": 0.0, "bad": 0.0, "stable": 0.0, "stable_bad": 0.0}
+        # Requests by who answered them, and whether they were bad.
+        self._counted: dict[tuple[str, bool], float] = defaultdict(float)
         self._counted_at = engine.now()
 
     def original(self) -> str:
@@ -206,9 +225,9 @@ class World:
         self.done.append(action)
         match action:
             case Scale(replicas=replicas):
-                self.replicas = replicas
+                self._scale(replicas)
             case Resize():
-                self.replicas = INPUTS.revision.replicas
+                self._scale(INPUTS.revision.replicas)
             case SetWeight(percent=percent):
                 self.weight = percent
             case PointApex(revision=revision):
@@ -219,10 +238,16 @@ class World:
                 self.pinned = True
             case Unpin():
                 self.pinned = False
+            case ReplacePod(pod=pod):
+                self._replace(pod)
 
     def settle(self, revision: str) -> None:
         for action in (Resize(), Unpin()):
             self.perform(action, State(walk="", revision=revision, stable=None, started_at=0, phase_at=0, move_at=0))
+
+    @property
+    def replicas(self) -> int:
+        return len(self.pods)
 
     @property
     def end(self) -> tuple[str | None, int | None, int, bool]:
@@ -236,16 +261,34 @@ class World:
     def _count(self) -> None:
         passed, self._counted_at = self.engine.now() - self._counted_at, self.engine.now()
         share = 1.0 if self.apex == "v2" else (self.weight or 0) / 100
-        self._counted["canary"] += passed * self.rate * share * (1 - self.bad_ratio)
-        self._counted["bad"] += passed * self.rate * share * self.bad_ratio
-        self._counted["stable"] += passed * self.rate * (1 - share) * (1 - self.stable_bad_ratio)
-        self._counted["stable_bad"] += passed * self.rate * (1 - share) * self.stable_bad_ratio
+        self._add(STABLE, passed * self.rate * (1 - share), self.stable_bad_ratio)
+        for pod in self.pods:
+            requests = passed * self.rate * share / len(self.pods)
+            self._add(pod, requests, self.bad_pods.get(pod, self.bad_ratio))
+
+    def _add(self, who: str, requests: float, bad_ratio: float) -> None:
+        self._counted[who, False] += requests * (1 - bad_ratio)
+        self._counted[who, True] += requests * bad_ratio
+
+    def _scale(self, replicas: int) -> None:
+        self.pods = [*self.pods, *(f"shop-v2-{number}" for number in range(self.replicas, replicas))][:replicas]
+
+    def _replace(self, pod: str) -> None:
+        """Another pod takes its place, as a Deployment sees to."""
+        following = f"{pod}-again"
+        self.pods[self.pods.index(pod)] = following
+        if (ratio := self.bad_pods.pop(pod, None)) is not None and self.renewed_bad:
+            self.bad_pods[following] = ratio
 
     def _reading(self) -> Reading:
-        now, counted = self.engine.now(), {name: float(int(value)) for name, value in self._counted.items()}
-        canary = {"200": (counted["canary"], False), "503": (counted["bad"], True)}
-        stable = {"apex 200": (counted["stable"], False), "apex 503": (counted["stable_bad"], True)}
-        return Reading(canary=Sample(series=canary, at=now), stable=Sample(series=stable, at=now))
+        if self.unheard is not None:
+            return Reading(no_data=self.unheard)
+        counted = {(who, f"{who} {bad:d}"): (float(int(count)), bad) for (who, bad), count in self._counted.items()}
+        pods = {name: who for who, name in counted if who != STABLE}
+        canary = {name: value for (who, name), value in counted.items() if who != STABLE}
+        stable = {name: value for (who, name), value in counted.items() if who == STABLE}
+        now = self.engine.now()
+        return Reading(canary=Sample(series=canary, pods=pods, at=now), stable=Sample(series=stable, at=now))
 
 
 def walk(world: World, expiries: Sequence[Expiry] = ()) -> Walk:

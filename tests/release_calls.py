@@ -17,7 +17,7 @@ from pulumi_rollout.core.state import Command, State
 from pulumi_rollout.core.strategies import compile_policy
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.journal import Journal
-from pulumi_rollout.metrics import PROXIES
+from pulumi_rollout.metrics import known
 from pulumi_rollout.release import release
 from tests.fake_api import Direct, FakeApi
 from tests.fake_app import APP, CONFIGMAP, GUARD_JOB, LEASE, NAMESPACE, PODS, QUICK, FakeApp
@@ -52,7 +52,8 @@ class Up:
         inputs = Inputs.model_validate(given)
         cluster = self.cluster()
         journal = Journal(cluster, NAMESPACE, APP, "rollouts/live")
-        return release(inputs, compile_policy(inputs.policy, PROXIES), cluster, journal, self.engine)  # type: ignore[arg-type]
+        plan = compile_policy(inputs.policy, known("contour", inputs.credentials))
+        return release(inputs, plan, cluster, journal, self.engine)  # type: ignore[arg-type]
 
     def cluster(self) -> Direct:
         """A client, as each process has its own."""

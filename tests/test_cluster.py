@@ -407,6 +407,27 @@ def test_without_any_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         Cluster().get(CONFIGMAPS)
 
 
+# Pods.
+
+POD = "/api/v1/namespaces/prod/pods/a:8002/proxy/metrics"
+
+
+def test_what_a_pod_says_is_text(api: FakeApi, kube: Cluster) -> None:
+    api.faults.append(Fault(status=200, body=b"up 1\n\xff"))
+    assert kube.text(POD) == "up 1\n\ufffd"
+    assert api.requests[0].headers["Accept"] == "text/plain, application/json;q=0.5"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (502, ClusterError)])
+def test_a_pod_that_cannot_be_asked(
+    api: FakeApi, kube: Cluster, status: int, kind: type[ClusterError], quick_retries: None
+) -> None:
+    api.faults.append(Fault(status=status, body=b"no pod of that name", times=9))
+    with pytest.raises(kind) as caught:
+        kube.text(POD)
+    assert (str(caught.value), caught.value.status) == (f"GET {POD}: no pod of that name", status)
+
+
 # Trust.
 
 

@@ -13,8 +13,9 @@ import yaml
 
 from components import Application
 from components.settings import applications
+from pulumi_rollout.core.measures import Source
 from pulumi_rollout.core.strategies import compile_policy
-from pulumi_rollout.metrics import PROXIES
+from pulumi_rollout.metrics import known
 from tests.components.declared import ROLLOUT, declare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,10 +47,11 @@ def _from_configuration() -> Any:
 
 @pytest.mark.parametrize("read", [_from_program, _from_configuration])
 def test_the_readmes_examples_run_and_pass_the_check(read: Any) -> None:
-    plan = compile_policy(read(), PROXIES)
+    plan = compile_policy(read(), known("contour", ()))
     assert [step.weight_percent for step in plan.steps] == [10, 20, 30, 40, 50]
     assert {step.interval_seconds for step in plan.steps} == {30}
-    assert plan.sources["prometheus-1"].address == "https://prometheus.example.com"
+    assert [gate.id for gate in plan.gates] == ["success_rate", "latency", "stalled", "restarts"]
+    assert plan.sources == {"direct-1": Source(kind="direct", proxy="contour")}, "nothing but the proxy is needed"
 
 
 def _named(trap: str) -> tuple[set[str], set[str]]:

@@ -31,6 +31,7 @@ from pulumi_rollout.errors import (
 )
 from pulumi_rollout.http import Http
 from pulumi_rollout.journal import Journal, Record
+from pulumi_rollout.routers import ROUTERS
 from tests.fake_api import FakeApi, Fault
 from tests.fake_app import CONFIGMAP, LEASE, SERVICES, FakeApp
 from tests.fake_world import PLAN, FakeEngine
@@ -41,8 +42,26 @@ PROMETHEUS = {"prometheus": "http://prometheus:9090"}
 RATE = {"successRate": {"minPercent": 99}}
 
 
+ALERTMANAGER = {"alertmanager": "http://alertmanager:9093"}
+CREDENTIALS = {"prom": "hidden", "ca": "hidden"}
+GATE = "policy.canary.gates.0"
+GATES = "success_rate, latency, query, traffic_share, stalled, restarts, alerts"
+PROXY_NAMES = (
+    "alb, apisix, app, appmesh, contour, envoy-gateway, gloo, istio, istio-subsets, knative, kuma, linkerd, nginx, "
+    "skipper, traefik"
+)
+
+
 def canary(**settings: Any) -> dict[str, Any]:
     return {"policy": {"canary": settings}}
+
+
+def gate(written: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    return canary(gates=[written], **settings)
+
+
+def query(**settings: Any) -> dict[str, Any]:
+    return {"query": {"name": "orders", "bad": "failed_total", "total": "orders_total", **settings}}
 
 
 # Property errors of the Rollout, shown at preview: input, property, reason.
@@ -102,35 +121,199 @@ INPUTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "not 'explode'",
     ),
     "no time at all": (canary(timeLimit="0s"), "policy.canary.timeLimit", "input should be greater than 0, not '0s'"),
-    "an unknown gate": (
-        canary(gates=[{"latencyy": {}}]),
-        "policy.canary.gates.0",
-        "there is no gate latencyy; there are: success_rate",
+    "no weights": (
+        canary(weights=[]),
+        "policy.canary.weights",
+        "is empty: list at least one weight, or leave it out",
     ),
-    "a gate without a source": (
-        canary(gates=[RATE]),
-        "policy.canary.gates.0",
-        'has no source: give one, as in source=prometheus("http://prometheus.monitoring:9090")',
+    "a warm-up without a unit": (
+        canary(warmUp="60"),
+        "policy.canary.warmUp",
+        "a duration needs a number and a unit, as in 30s, 5m or 500ms, not '60'",
+    ),
+    "no patience with silence": (
+        canary(noDataHold="0s"),
+        "policy.canary.noDataHold",
+        "input should be greater than 0, not '0s'",
+    ),
+    "how failures come": (
+        canary(failures="often"),
+        "policy.canary.failures",
+        "input should be 'auto', 'independent' or 'bursty', not 'often'",
+    ),
+    "evidence that takes hours": (
+        canary(failures="bursty", evidence="required"),
+        "policy.canary",
+        "evidence cannot be required with bursty failures: to show that they are few takes hours",
+    ),
+    "an unknown default gate": (
+        canary(defaultGates=["latency"]),
+        "policy.canary.defaultGates.0",
+        "input should be 'restarts' or 'stalled', not 'latency'",
+    ),
+    "an unknown gate": (gate({"latencyy": {}}), GATE, f"there is no gate latencyy; there are: {GATES}"),
+    "two gates in one": (gate({**RATE, "latency": {}}), GATE, f"names exactly one gate; there are: {GATES}"),
+    "an unknown setting of a gate": (
+        gate({"restarts": {"source": PROMETHEUS}}),
+        f"{GATE}.source",
+        "there is no setting of the name source",
+    ),
+    "a latency without a bound": (gate({"latency": {"percentile": 99}}), f"{GATE}.max", "is missing"),
+    "a gate without an objective": (
+        gate({"successRate": {}}),
+        GATE,
+        "has exactly one of minPercent and maxRatio",
+    ),
+    "a gate with two objectives": (
+        gate({"latency": {"max": "1s", "percentile": 99, "maxRatio": 2}}),
+        GATE,
+        "has exactly one of percentile and maxRatio",
+    ),
+    "a query without an objective": (
+        gate(query(), source=PROMETHEUS),
+        GATE,
+        "has exactly one of maxPercent and maxRatio",
     ),
     "a gate that nothing can fail": (
-        canary(gates=[{"successRate": {"minPercent": 0}}], source=PROMETHEUS),
-        "policy.canary.gates.0.minPercent",
+        gate({"successRate": {"minPercent": 0}}),
+        f"{GATE}.minPercent",
         "lies between 0 and 100 percent, both excluded, not 0",
     ),
+    "a gate that nothing can pass": (
+        gate({"latency": {"max": "1s", "percentile": 100}}),
+        f"{GATE}.percentile",
+        "lies between 0 and 100 percent, both excluded, not 100",
+    ),
+    "a comparison that cannot be passed": (
+        gate({"successRate": {"maxRatio": 1}}),
+        f"{GATE}.maxRatio",
+        "input should be greater than 1, not 1",
+    ),
+    "a comparison that fails what passes": (
+        gate({"successRate": {"maxRatio": 2, "margin": 3}}),
+        GATE,
+        "margin 3 must be below maxRatio 2",
+    ),
+    "a query that is a function": (
+        gate(query(bad="rate(failed_total[1m])", maxPercent=1), source=PROMETHEUS),
+        f"{GATE}.bad",
+        "is a selector of counters, as in orders_total{revision=\"$revision\"}, not 'rate(failed_total[1m])'",
+    ),
+    "an unknown placeholder": (
+        gate(query(total='orders_total{version="$version"}', maxPercent=1), source=PROMETHEUS),
+        f"{GATE}.total",
+        "there is no $version; there are: $app, $namespace, $service, $revision",
+    ),
+    "a query of pods": (
+        gate(query(maxPercent=1)),
+        GATE,
+        "query needs a prometheus source, as pods know nothing of it",
+    ),
+    "alerts of pods": (
+        gate({"alerts": {"source": {"direct": "contour"}}}),
+        GATE,
+        "alerts needs a prometheus source, as pods know nothing of it",
+    ),
+    "alerts from nowhere": (gate({"alerts": {}}), f"{GATE}.source", "is missing"),
+    "requests of an Alertmanager": (
+        gate(RATE, source=ALERTMANAGER),
+        GATE,
+        "an Alertmanager has alerts and no success_rate: give it another source",
+    ),
+    "what a proxy does not count": (
+        gate({"stalled": {}}, source={"direct": "nginx"}),
+        GATE,
+        "nginx has no numbers for stalled; it has them for: latency, share, success_rate",
+    ),
+    "a proxy that counts nothing": (
+        gate(RATE, source={"direct": "alb"}),
+        GATE,
+        "alb has no numbers for success_rate; it has them for: nothing",
+    ),
+    "no source at all": (
+        gate(RATE, source={}),
+        f"{GATE}.source",
+        "names exactly one of prometheus, alertmanager, direct",
+    ),
+    "two sources": (
+        gate(RATE, source={**PROMETHEUS, "direct": "contour"}),
+        f"{GATE}.source",
+        "names exactly one of prometheus, alertmanager, direct",
+    ),
+    "an unknown setting of a source": (
+        gate(RATE, source={**PROMETHEUS, "tokn": "prom"}),
+        "policy.canary.source.tokn",
+        "there is no setting of the name tokn",
+    ),
+    "a setting of pods for a server": (
+        gate(RATE, source={**PROMETHEUS, "port": 9090}),
+        f"{GATE}.source.port",
+        "means nothing to a source of kind prometheus: leave it out",
+    ),
+    "a setting of servers for pods": (
+        gate(RATE, source={"direct": "contour", "token": "prom"}),
+        f"{GATE}.source.token",
+        "means nothing to a source of kind direct: leave it out",
+    ),
+    "a proxy of an Alertmanager": (
+        gate({"alerts": {"source": {**ALERTMANAGER, "proxy": "contour"}}}),
+        f"{GATE}.source.proxy",
+        "means nothing to a source of kind alertmanager: leave it out",
+    ),
+    "a proxy beside a proxy": (
+        gate(RATE, source={"direct": "contour", "proxy": "contour"}),
+        f"{GATE}.source.proxy",
+        "means nothing to a source of kind direct: name the proxy as direct's value",
+    ),
+    "pods without a port": (
+        gate(RATE, source={"direct": "contour", "namespace": "edge"}),
+        f"{GATE}.source.port",
+        "is missing: say on which port the pods have their metrics",
+    ),
     "an address without a scheme": (
-        canary(gates=[RATE], source={"prometheus": "prometheus:9090"}),
-        "policy.canary.gates.0.source.prometheus",
+        gate(RATE, source={"prometheus": "prometheus:9090"}),
+        f"{GATE}.source.prometheus",
         "is a URL with http:// or https://, not 'prometheus:9090'",
     ),
+    "an address with a password": (
+        gate(RATE, source={"prometheus": "http://me:hidden@prometheus:9090"}),
+        f"{GATE}.source.prometheus",
+        "holds a password, and the plan is stored in plain: name it as a credential (username=, password=)",
+    ),
+    "half a login": (
+        gate(RATE, source={**PROMETHEUS, "username": "me"}),
+        f"{GATE}.source",
+        "has one of username and password: give both",
+    ),
+    "a credential where there are none": (
+        gate(RATE, source={**PROMETHEUS, "token": "prom"}),
+        f"{GATE}.source.token",
+        "there is no credential prom; the application's credentials are: none",
+    ),
+    "an unknown credential": (
+        {**gate(RATE, source={**PROMETHEUS, "headers": {"X-Scope-OrgID": "tenant"}}), "credentials": CREDENTIALS},
+        f"{GATE}.source.headers.X-Scope-OrgID",
+        "there is no credential tenant; the application's credentials are: ca, prom",
+    ),
+    "credentials that are no strings": (
+        {"credentials": {"prom": {"hidden": 1}}},
+        "rollout.credentials",
+        "is no mapping of names to secret strings",
+    ),
     "an unknown proxy": (
-        canary(gates=[RATE], source={**PROMETHEUS, "proxy": "squid"}),
-        "policy.canary.gates.0.source.proxy",
-        "there is no proxy squid; there are: contour",
+        gate(RATE, source={**PROMETHEUS, "proxy": "squid"}),
+        f"{GATE}.source.proxy",
+        f"there is no proxy squid that prometheus can read; there are: {PROXY_NAMES}",
+    ),
+    "an unknown proxy of pods": (
+        gate(RATE, source={"direct": "squid"}),
+        f"{GATE}.source.direct",
+        f"there is no proxy squid that direct can read; there are: {PROXY_NAMES}",
     ),
     "an unknown router": (
         {"route": {"router": "envoyy", "objects": []}},
         "route.router",
-        "there is no router envoyy; there are: gateway",
+        f"there is no router envoyy; there are: {', '.join(ROUTERS)}",
     ),
     "no replicas": (
         {"revision": {"hash": "v2", "port": 80, "replicas": 0}},
@@ -147,7 +330,9 @@ INPUTS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize(("given", "path", "reason"), INPUTS.values(), ids=INPUTS)
 def test_bad_input_is_a_property_error(app: FakeApp, given: dict[str, Any], path: str, reason: str) -> None:
-    assert failures({}, app.inputs("v2", **given)) == [(path, reason)]
+    found = failures({}, app.inputs("v2", **given))
+    assert found == [(path, reason)]
+    assert "hidden" not in str(found)
 
 
 def test_every_mistake_is_said_at_once(app: FakeApp) -> None:
@@ -225,7 +410,7 @@ def confirmed_by_people(app: FakeApp, kube: Cluster) -> None:
 
 
 RAISED: dict[type[RolloutError], tuple[Callable[[FakeApp, Cluster], None], str]] = {
-    InvalidInput: (no_router, "route.router: there is no router envoyy; there are: gateway"),
+    InvalidInput: (no_router, f"route.router: there is no router envoyy; there are: {', '.join(ROUTERS)}"),
     ClusterError: (forbidden, f"GET {SERVICES}: as the test wants it"),
     NotFound: (gone, f'GET {SERVICES}/cart: "cart" not found'),
     Conflict: (raced, f'POST {SERVICES}: "shop" already exists'),

@@ -20,9 +20,10 @@ from pulumi_rollout import guard
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core.plan import Limits
 from pulumi_rollout.errors import ClusterError, NotFound
-from pulumi_rollout.guard import Guard, Part, Walk, manifests, parts
+from pulumi_rollout.guard import Guard, Walk, manifests
 from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL, Inputs
-from pulumi_rollout.routers import gateway
+from pulumi_rollout.parts import Part, parts
+from pulumi_rollout.routers import gateway, nginx
 from tests.fake_api import FakeApi, Fault, Manifest
 from tests.fake_app import ROUTE, FakeApp
 from tests.test_patches import Refused, applied
@@ -61,11 +62,11 @@ def live(app: FakeApp) -> list[Manifest]:
 
 
 def start(keeper: Guard, app: FakeApp) -> None:
-    keeper.start(WALK.id, WALK.stable, WALK.limits, live(app), live(app))
+    keeper.start(WALK, live(app), live(app))
 
 
 def made(inputs: Inputs, app: FakeApp, **settings: Any) -> dict[str, Manifest]:
-    route = parts(inputs, [ROUTE], live(app), live(app))
+    route = parts(inputs, lambda _: ROUTE, live(app), live(app))
     return {item["kind"]: item for item in manifests(inputs, WALK, route, "uid-of-lease", **settings)}
 
 
@@ -73,7 +74,7 @@ def made(inputs: Inputs, app: FakeApp, **settings: Any) -> dict[str, Manifest]:
 
 
 def part(inputs: Inputs, objects: list[Manifest], original: list[Manifest]) -> Part:
-    [found] = parts(inputs, [ROUTE], objects, original)
+    [found] = parts(inputs, lambda _: ROUTE, objects, original)
     return found
 
 
@@ -147,7 +148,28 @@ def test_the_canary_may_not_be_listed_home_when_others_came_beside_it(app: FakeA
 
 def test_an_object_that_no_walk_changes_is_left_out(app: FakeApp, inputs: Inputs) -> None:
     app.api.objects[ROUTE]["spec"]["rules"][0]["backendRefs"][0]["name"] = "theirs"
-    assert parts(inputs, [ROUTE], live(app), live(app)) == []
+    assert parts(inputs, lambda _: ROUTE, live(app), live(app)) == []
+
+
+def test_what_the_walk_has_made_stays_at_weight_0(app: FakeApp, inputs: Inputs) -> None:
+    """A patch deletes nothing; the next update does."""
+    before = nginx.Route(["shop.example.com"]).objects("shop", "prod", 9898)
+    refs = [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop"}]
+    route = inputs.route.model_copy(update={"router": "nginx", "objects": refs})
+    on_ingress = inputs.model_copy(update={"route": route})
+    paths = {"shop": "/apis/networking.k8s.io/v1/namespaces/prod/ingresses/shop"}
+    [found] = parts(on_ingress, lambda ref: paths.get(ref["name"], f"{paths['shop']}-canary"), before, before)
+    assert found.resource == "ingresses.v1.networking.k8s.io/shop-canary"
+    backends = on_ingress.backends()
+    _, made = nginx.with_weight(before, backends, 30)
+    made["metadata"] |= {"labels": {"theirs": "1"}, "resourceVersion": "9"}
+    made["metadata"]["annotations"]["field.cattle.io/publicEndpoints"] = "theirs"
+    with pytest.raises(Refused):
+        applied(made, found.done)
+    zero = applied(made, found.zero)
+    assert nginx.weight([*before, {**zero, "metadata": {**zero["metadata"], "labels": nginx.OURS}}], backends) == 0
+    assert zero["metadata"]["annotations"]["field.cattle.io/publicEndpoints"] == "theirs"
+    assert applied(zero, found.done) == applied(zero, found.home) == zero
 
 
 def test_names_for_kubectl() -> None:
@@ -223,6 +245,7 @@ def test_its_settings(app: FakeApp, inputs: Inputs) -> None:
         "CANARY": "shop-v2",
         "STABLE": "shop-v1",
         "REVISION": "v1",
+        "APEX": '{"spec": {"selector": {"pulumi-rollout/revision": "v1"}}}',
         "LIMIT_POLLS": "12",
         "LIMIT_SECONDS": "60",
         "POLL_SECONDS": "5",
@@ -386,7 +409,7 @@ class Script:
     def begin(self, limit: int = 3) -> subprocess.Popen[str]:
         pauses = {"POLL_SECONDS": "0.02", "SETTLE_SECONDS": "0", "DRAIN_SECONDS": "0"}
         names = {"NAME": "rollout-shop", "NAMESPACE": "prod", "APP": "shop", "CANARY": "shop-v2", "STABLE": "shop-v1"}
-        walk = {"WALK": "v2-17", "REVISION": "v1", "LIMIT_POLLS": str(limit), "LIMIT_SECONDS": "60"}
+        walk = {"WALK": "v2-17", "REVISION": "v1", "APEX": "APEX", "LIMIT_POLLS": str(limit), "LIMIT_SECONDS": "60"}
         path = f"{self.folder}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
             ["sh", "-c", guard.SCRIPT.read_text(), "guard", "httproutes/shop", "DONE", "ZERO", "HOME"],
@@ -440,6 +463,8 @@ def test_a_silent_lease_is_acted_on_after_the_limit(script: Script) -> None:
     first = [call.split()[0:2] for call in script.calls].index(["patch", "configmap"])
     assert len([call for call in script.calls[:first] if call.startswith("get lease")]) == 1 + 3
     assert script.writes == ALL_BACK
+    [apex] = [call for call in script.calls if call.startswith("patch service")]
+    assert apex.strip() == "patch service shop --type=merge -p APEX"
     assert '"value": "5"' in script.calls[first], "the journal is compared with what was read"
     event = json.loads((script.folder / "events").read_text())
     assert (event["reason"], event["metadata"]["name"]) == ("RollingBack", "rollout-shop.v2-17")
@@ -551,6 +576,14 @@ def test_a_route_that_does_not_know_the_canary_needs_nothing(script: Script) -> 
     assert script.writes[-1] == "patch deployment shop-v2"
 
 
+def test_an_object_that_is_not_there_needs_nothing(script: Script) -> None:
+    """One that the walk makes, and has not made yet or has taken away again."""
+    (script.folder / "httproutes-shop").unlink()
+    script.run()
+    assert [call for call in script.calls if call.endswith(("ZERO ", "HOME "))] == []
+    assert script.writes[-1] == "patch deployment shop-v2"
+
+
 def test_a_route_that_cannot_be_read_is_not_taken_for_one(script: Script) -> None:
     script.answer("httproutes-shop", "… theirs …")
     script.refuse("get", "httproutes-shop", 1)
@@ -569,4 +602,3 @@ def test_a_deployment_that_is_gone_has_no_pods(script: Script) -> None:
 def test_the_script_is_small_enough_to_read() -> None:
     lines = guard.SCRIPT.read_text().splitlines()
     assert len([line for line in lines if line.strip() and not line.strip().startswith("#")]) < 80
-    assert REVISION_LABEL in guard.SCRIPT.read_text()

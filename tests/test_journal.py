@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 
 from pulumi_rollout.cluster import Cluster
-from pulumi_rollout.core.plan import Gate, Plan, Source, Step
-from pulumi_rollout.core.state import STATE_FORMAT, Arm, Evidence, Phase, Retry, Start, State
+from pulumi_rollout.core.counts import Arm, Reading, Sample
+from pulumi_rollout.core.gates import Evidence, Verdict, objective
+from pulumi_rollout.core.gates.failing import Start
+from pulumi_rollout.core.machine import decide
+from pulumi_rollout.core.measures import Objective, Source, SuccessRate
+from pulumi_rollout.core.plan import Limits, Plan, Step
+from pulumi_rollout.core.state import STATE_FORMAT, Phase, Retry, Seen, State, taken_up
 from pulumi_rollout.errors import ClusterError, Fenced, JournalError
 from pulumi_rollout.journal import HISTORY_LENGTH, Journal, Record
 from tests.fake_api import FakeApi, Fault
@@ -18,11 +23,12 @@ from tests.fake_api import FakeApi, Fault
 PATH = "/api/v1/namespaces/prod/configmaps/rollout-shop"
 PLAN = Plan(
     steps=(Step(weight_percent=10, interval_seconds=1, max_wait_seconds=60),),
-    gates=(Gate(id="success_rate", metric="success_rate", max_bad_ratio=0.01, source="prometheus-1"),),
+    gates=(Objective(id="success_rate", metric=SuccessRate(), max_bad_ratio=0.01, source="prometheus-1"),),
     sources={"prometheus-1": Source(kind="prometheus", address="http://prometheus:9090", proxy="contour")},
 )
 EVIDENCE = Evidence(
-    canary=Arm(total=7, bad=1, counters={"a,b=c": 8.0}, at=12.5, begun=True), starts=(Start(total=3, bad=0),)
+    canary=Arm(total=7, bad=1, counters={"a,b=c": 8.0}, at=12.5, begun=True, pods={"shop-v2-a": (7, 1)}),
+    memory=objective.Memory(starts=(Start(total=3, bad=0),)),
 )
 
 
@@ -328,7 +334,8 @@ def test_after_the_fence_another_run_is_another_run(api: FakeApi, kube: Cluster)
 
 # What earlier versions wrote.
 
-FORMAT_1 = json.loads((Path(__file__).parent / "journals" / "format-1.json").read_text())
+JOURNALS = Path(__file__).parent / "journals"
+FORMAT_1, FORMAT_2 = (json.loads((JOURNALS / f"format-{number}.json").read_text()) for number in (1, 2))
 
 
 def test_a_journal_of_format_1_is_read(api: FakeApi, kube: Cluster) -> None:
@@ -350,3 +357,64 @@ def test_a_journal_of_format_1_is_written_in_todays(api: FakeApi, kube: Cluster)
     assert json.loads(api.objects[PATH]["data"]["state"])["state"]["format"] == STATE_FORMAT
     assert plain(api) == {"walk": "v2-1760000000", "phase": "shifting", "weight": "20"}
     assert journal(kube).record == mine.record
+
+
+def test_a_journal_of_format_2_is_read(api: FakeApi, kube: Cluster) -> None:
+    """Its gate is one with an objective; what it had counted is left behind. All else is as it was."""
+    api.put(PATH, {"data": FORMAT_2["data"]})
+    found = journal(kube)
+    assert found.unfinished is not None
+    read, plan = found.unfinished.state, found.unfinished.plan
+    assert (read.format, read.walk, read.weight_percent, read.move) == (STATE_FORMAT, "v3-1780000000", 20, 4)
+    assert (read.evidence, read.warm_until, read.replaced) == ({}, None, ())
+    assert [answer.text for answer in read.answers] == ["paused at weight 20", "resumed"]
+    assert plan.gates == (
+        Objective(id="success_rate", metric=SuccessRate(), max_bad_ratio=0.01, source="prometheus-1"),
+    )
+    assert plan.sources == {
+        "prometheus-1": Source(kind="prometheus", address="http://prometheus.monitoring:9090", proxy="contour")
+    }
+    assert plan.limits == Limits()
+    assert found.unfinished.inputs is not None
+    assert (found.unfinished.image, found.unfinished.by) == ("registry.example.com/shop:3", "ada@laptop")
+    assert [(entry.revision, entry.phase) for entry in found.history] == [("v2", "succeeded"), ("v3", "failed")]
+    assert found.failure_of("v3", "first") is not None
+
+
+def test_a_journal_of_format_2_is_written_in_todays(api: FakeApi, kube: Cluster) -> None:
+    api.put(PATH, {"data": FORMAT_2["data"]})
+    mine = journal(kube)
+    assert mine.record is not None
+    mine.save(mine.record.state, 9.0)
+    assert json.loads(api.objects[PATH]["data"]["state"])["state"]["format"] == STATE_FORMAT
+    assert plain(api) == {"walk": "v3-1780000000", "phase": "shifting", "weight": "20"}
+    assert journal(kube).record == mine.record
+
+
+def test_a_walk_of_format_2_goes_on_and_is_judged_from_there(api: FakeApi, kube: Cluster) -> None:
+    """Not by what its counters had before: 10 bad ones of 1,810 are their base."""
+    api.put(PATH, {"data": FORMAT_2["data"]})
+    record = journal(kube).record
+    assert record is not None
+    now = record.saved_at + 3600
+    state = taken_up(record.state, record.saved_at, now)
+    counters = {"ok": (1800.0, False), "bad": (10.0, True)}
+    reading = Reading(canary=Sample(series=counters, at=now), stable=Sample(at=now))
+    seen = Seen(now=now, canary_ready=2, canary_replicas=2, stable_replicas=3, weight_percent=20)
+    seen = seen.model_copy(update={"apex_revision": "v2", "apex_ready": True, "readings": {"success_rate": reading}})
+    after = decide(record.plan, state, seen).state
+    evidence = after.evidence["success_rate"]
+    assert (after.phase, evidence.canary.total, evidence.judgement.verdict) == (Phase.SHIFTING, 0, Verdict.UNDECIDED)
+    assert evidence.canary.counters == {"ok": 1800.0, "bad": 10.0}
+
+
+def test_a_plan_of_format_1_has_gates_of_its_kind_too(api: FakeApi, kube: Cluster) -> None:
+    """A journal is brought from each format to the next one."""
+    data = FORMAT_2["data"]
+    record = json.loads(data["state"])
+    del record["state"]["walk"]
+    record["state"]["format"] = 1
+    api.put(PATH, {"data": {**data, "state": json.dumps(record)}})
+    found = journal(kube).unfinished
+    assert found is not None
+    assert (found.plan.gates[0].test, found.state.walk) == ("objective", "v3-1780000005")

@@ -8,29 +8,44 @@ from typing import Any
 import pytest
 
 from pulumi_rollout.cluster import Cluster
-from pulumi_rollout.core.plan import Gate, Plan, Source, Step
-from pulumi_rollout.core.state import Phase, Reading, Sample, Seen, State
+from pulumi_rollout.core.counts import Reading, Sample
+from pulumi_rollout.core.measures import Auth, Latency, Objective, Source, SuccessRate
+from pulumi_rollout.core.plan import Plan, Step
+from pulumi_rollout.core.state import Phase, Seen, State
 from pulumi_rollout.errors import ClusterError, MetricsError
+from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import Inputs
-from pulumi_rollout.metrics.prometheus import _name
+from pulumi_rollout.metrics.series import name_of
 from pulumi_rollout.observe import Observer, preflight
+from pulumi_rollout.routers import nginx
 from tests.fake_api import FakeApi, Fault
 from tests.fake_app import CONFIGMAP, DEPLOYMENTS, PODS, ROUTE, SERVICES, SLICES, FakeApp
 
 PROMETHEUS = "http://prometheus:9090"
+REQUESTS = "envoy_cluster_upstream_rq"
 PLAN = Plan(
     steps=(Step(weight_percent=10, interval_seconds=1, max_wait_seconds=60),),
     gates=tuple(
-        Gate(id=name, metric="success_rate", max_bad_ratio=0.01, source="prometheus-1") for name in ("first", "second")
+        Objective(id=name, metric=SuccessRate(), max_bad_ratio=0.01, source="prometheus-1")
+        for name in ("first", "second")
     ),
     sources={"prometheus-1": Source(kind="prometheus", address=PROMETHEUS, proxy="contour")},
+)
+# Gates whose series are asked for apart from each other, before anything moves.
+APART = PLAN.model_copy(
+    update={
+        "gates": (
+            PLAN.gates[0],
+            Objective(id="second", metric=Latency(bound_seconds=0.25), max_bad_ratio=0.01, source="prometheus-1"),
+        )
+    }
 )
 NO_GATES = PLAN.model_copy(update={"gates": (), "sources": {}})
 
 
 def series(service: str, code: str, value: float, at: float = 100.0) -> dict[str, Any]:
     labels = {"envoy_cluster_name": f"prod_{service}_9898", "envoy_response_code": code}
-    return {"metric": labels, "values": [[at, str(value)]]}
+    return {"metric": {"__name__": REQUESTS, **labels}, "values": [[at, str(value)]]}
 
 
 def answer(*found: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +59,7 @@ class FakeHttp:
         self.answers = list(answers)
         self.urls: list[str] = []
 
-    def get_json(self, url: str) -> Any:
+    def get_json(self, url: str, auth: Auth) -> Any:
         self.urls.append(url)
         body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(body, Exception):
@@ -63,7 +78,8 @@ def app(api: FakeApi) -> FakeApp:
 
 
 def observer(app: FakeApp, kube: Cluster, http: Any = None, revision: str = "v2") -> Observer:
-    return Observer(Inputs.model_validate(app.inputs(revision)), kube, http or FakeHttp(answer()))
+    given: Any = http or FakeHttp(answer())
+    return Observer(Inputs.model_validate(app.inputs(revision)), kube, given)
 
 
 def state(phase: Phase = Phase.SHIFTING, stable: str | None = "v1") -> State:
@@ -78,7 +94,8 @@ def test_everything_that_a_decision_needs(app: FakeApp, kube: Cluster) -> None:
     app.list_on_route(v2=10)
     http = FakeHttp(answer(series("shop", "200", 90), series("shop-v2", "200", 9), series("shop-v2", "503", 1)))
     seen = observer(app, kube, http).look(PLAN, state(), 7.0, "stopped")
-    good, bad = (_name(series("shop-v2", code, 0)["metric"]) for code in ("200", "503"))
+    labels = {"envoy_cluster_name": "prod_shop-v2_9898"}
+    good, bad = (name_of(REQUESTS, {**labels, "envoy_response_code": code}) for code in ("200", "503"))
     canary = Sample(series={good: (9.0, False), bad: (1.0, True)}, at=100.0)
     assert seen.model_copy(update={"readings": {}}) == Seen(
         now=7.0,
@@ -94,7 +111,7 @@ def test_everything_that_a_decision_needs(app: FakeApp, kube: Cluster) -> None:
         stop="stopped",
     )
     assert {gate: reading.canary for gate, reading in seen.readings.items()} == {"first": canary, "second": canary}
-    assert len(http.urls) == 1, "gates of one source share its answer"
+    assert len(http.urls) == 2, "gates of one source share its answer, and that about the past"
 
 
 def test_a_look_writes_nothing(app: FakeApp, api: FakeApi, kube: Cluster) -> None:
@@ -241,7 +258,8 @@ def test_an_apex_that_is_not_there_or_not_ours(app: FakeApp, api: FakeApi, kube:
 
 def test_the_route_before_the_walk(app: FakeApp, api: FakeApi, kube: Cluster) -> None:
     [kept] = json.loads(observer(app, kube).original())
-    assert kept == {key: api.objects[ROUTE][key] for key in ("apiVersion", "kind", "spec")}
+    spec = {key: api.objects[ROUTE][key] for key in ("apiVersion", "kind", "spec")}
+    assert kept == {**spec, "metadata": {"name": "shop"}}
     del api.objects[ROUTE]
     assert observer(app, kube).original() == "[]"
 
@@ -279,7 +297,10 @@ def test_a_source_that_does_not_help_is_no_data(app: FakeApp, kube: Cluster, bod
 
 PROBES = {
     "the proxy's series are absent": (answer(), f"{PROMETHEUS} has no series of contour"),
-    "the probe is refused": ({"status": "error", "error": "boom"}, "boom"),
+    "the probe is refused": (
+        {"status": "error", "error": "boom"},
+        f"{PROMETHEUS} did not answer as Prometheus does (boom)",
+    ),
     "they are there, only not of this application yet": (answer({"metric": {}, "value": [1, "2"]}), None),
 }
 
@@ -295,7 +316,7 @@ def test_before_traffic_moves_the_series_must_exist(
 def test_later_an_empty_answer_is_no_requests(app: FakeApp, kube: Cluster) -> None:
     http = FakeHttp(answer())
     assert observer(app, kube, http).look(PLAN, state(), 7.0, None).readings["first"].no_data is None
-    assert len(http.urls) == 1
+    assert [url for url in http.urls if "count" in url] == [], "nobody asks whether there are any series"
 
 
 # Preflight.
@@ -311,13 +332,13 @@ def test_preflight_finds_nothing_wrong(app: FakeApp, api: FakeApi, kube: Cluster
 
 
 def test_preflight_before_the_first_release_needs_no_route_and_no_series(api: FakeApi, kube: Cluster) -> None:
-    problems = found(FakeApp(api), kube, FakeHttp(answer(), MetricsError("prometheus does not answer")))
+    problems = found(FakeApp(api), kube, FakeHttp(answer(), MetricsError("prometheus does not answer")), APART)
     assert problems == [("policy", "gate second: prometheus does not answer")]
 
 
 def test_preflight_says_everything_at_once(app: FakeApp, api: FakeApi, kube: Cluster) -> None:
     api.objects[ROUTE]["spec"]["rules"] = []
-    problems = found(app, kube, FakeHttp(answer(), MetricsError("prometheus does not answer")))
+    problems = found(app, kube, FakeHttp(answer(), MetricsError("prometheus does not answer")), APART)
     assert [path for path, _ in problems] == ["route", "policy", "policy"]
     assert "no rule of the HTTPRoute has shop" in problems[0][1]
     assert problems[1][1] == f"gate first: {PROMETHEUS} has no series of contour"
@@ -328,12 +349,56 @@ def test_preflight_without_the_route_or_the_cluster(
     app: FakeApp, api: FakeApi, kube: Cluster, quick_retries: None
 ) -> None:
     del api.objects[ROUTE]
-    assert found(app, kube, FakeHttp(answer()), NO_GATES) == [("cluster", f'GET {ROUTE}: "shop" not found')]
+    assert found(app, kube, FakeHttp(answer()), NO_GATES) == [("route", "HTTPRoute prod/shop is not there")]
     api.faults.append(Fault(status=503, times=10))
     [(path, reason)] = found(app, kube, FakeHttp(answer()), NO_GATES)
     assert (path, reason) == ("cluster", f"GET {SERVICES}/shop: as the test wants it")
 
 
+def test_preflight_asks_each_question_once(app: FakeApp, kube: Cluster) -> None:
+    http = FakeHttp(answer({"metric": {}, "value": [1, "2"]}))
+    assert found(app, kube, http) == []
+    assert len(http.urls) == 1
+
+
 def test_nothing_here_touches_the_journal(app: FakeApp, api: FakeApi, kube: Cluster) -> None:
     look(app, kube)
     assert all(request.path != CONFIGMAP for request in api.requests)
+
+
+# Routers whose objects have no status: the weight is seen from the requests.
+
+
+def test_a_weight_without_a_status_is_seen_from_the_requests(
+    app: FakeApp, api: FakeApi, kube: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [ingress] = nginx.Route(["shop.example.com"]).objects("shop", "prod", 9898)
+    path = "/apis/networking.k8s.io/v1/namespaces/prod/ingresses/shop"
+    api.put(path, ingress)
+    refs = [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop"}]
+    inputs = Inputs.model_validate(app.inputs("v2", route={"router": "nginx", "objects": refs}))
+    eyes = Observer(inputs, kube, Http())
+    counted = {"canary": 0.0, "stable": 0.0}
+
+    def read(plan: Plan, state: State, now: float) -> dict[str, Reading]:
+        samples = {name: Sample(series={name: (value, False)}, at=now) for name, value in counted.items()}
+        return {"rate": Reading(**samples)}
+
+    monkeypatch.setattr(eyes._readings, "look", read)
+    gate = Objective(id="rate", source="s", metric=SuccessRate(), max_bad_ratio=0.01)
+    plan = PLAN.model_copy(update={"gates": (gate,)})
+
+    def problem(now: float, phase: Phase = Phase.SHIFTING) -> str | None:
+        return eyes.look(plan, state(phase), now, None).route_problem
+
+    assert problem(1) is None
+    for item in nginx.with_weight([ingress], inputs.backends(), 50)[1:]:
+        api.put(f"{path}-canary", item)
+    assert problem(2) == "it is not seen yet that requests are shared as at weight 50"
+    counted["stable"] += 100
+    assert problem(3) == "it is not seen yet that requests are shared as at weight 50"
+    counted["stable"] += 100
+    assert problem(4) == "requests are still shared as at weight 0"
+    assert problem(4, Phase.REVERTING) is None, "the way back does not wait for that"
+    counted["canary"] += 40
+    assert problem(5) is None

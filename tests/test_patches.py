@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pulumi_rollout.patches import Operation, done, patch
+from pulumi_rollout.patches import Operation, done, entries, patch
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab/~", max_size=2)
 KEYS = st.text("ab/~", max_size=2)
@@ -24,24 +24,28 @@ class Refused(Exception):
 
 
 def applied(document: Any, operations: list[Operation]) -> Any:
-    """RFC 6902, of which only `test` and `replace` are known here: all operations or none."""
+    """RFC 6902, of which `move` and `copy` are not known here: all operations or none."""
     holder = {"": deepcopy(document)}
     for operation in operations:
-        parent, key = located(holder, operation["path"])
+        parent, key = located(holder, operation["path"], adds=operation["op"] == "add")
         if operation["op"] == "test":
             if exact(parent[key]) != exact(operation["value"]):
                 raise Refused(operation)
-        elif operation["op"] == "replace":
+        elif operation["op"] in ("add", "replace"):
             parent[key] = deepcopy(operation["value"])
+        elif operation["op"] == "remove":
+            del parent[key]
         else:
             raise AssertionError(operation)
     return holder[""]
 
 
-def located(holder: Any, pointer: str) -> tuple[Any, Any]:
-    """RFC 6901: the value that holds the place, and the place in it."""
+def located(holder: Any, pointer: str, *, adds: bool = False) -> tuple[Any, Any]:
+    """RFC 6901: the value that holds the place, and the place in it. + adds: to an object, where it may be new"""
     parent, key = holder, ""
     for word in pointer.split("/")[1:]:
+        if isinstance(parent, dict) and key not in parent:
+            raise Refused(pointer)
         parent = parent[key]
         if isinstance(parent, list):
             key = int(word)  # type: ignore[assignment]
@@ -49,7 +53,7 @@ def located(holder: Any, pointer: str) -> tuple[Any, Any]:
                 raise Refused(pointer)
         elif isinstance(parent, dict):
             key = word.replace("~1", "/").replace("~0", "~")
-            if key not in parent:
+            if key not in parent and not adds:
                 raise Refused(pointer)
         else:
             raise Refused(pointer)
@@ -153,3 +157,34 @@ def test_names_with_slashes_and_tildes() -> None:
         {"op": "test", "path": "/annotations/team", "value": "shop"},
         {"op": "replace", "path": "/annotations/nginx.io~1weight~0", "value": "0"},
     ]
+
+
+MAPPINGS = st.dictionaries(KEYS, st.text("ab/~", max_size=2), max_size=4)
+
+
+@given(MAPPINGS, MAPPINGS, MAPPINGS)
+def test_entries_lead_from_one_to_the_other_and_leave_others_alone(
+    before: dict[str, str], after: dict[str, str], others: dict[str, str]
+) -> None:
+    operations = entries(before, after, "/metadata/annotations")
+    theirs = {f"their {key}": value for key, value in others.items()}
+    found = applied({"metadata": {"annotations": {**theirs, **before}}}, operations)
+    assert found == {"metadata": {"annotations": {**theirs, **after}}}
+
+
+@given(MAPPINGS, MAPPINGS)
+def test_entries_are_not_done_before_they_are(before: dict[str, str], after: dict[str, str]) -> None:
+    operations = entries(before, after, "")
+    assume(operations)
+    with pytest.raises(Refused):
+        applied(before, done(operations))
+    if before.keys() <= after.keys():
+        assert applied(after, done(operations)) == after
+
+
+def test_an_entry_that_somebody_else_has_written_is_not_removed() -> None:
+    operations = entries({"a": "1"}, {}, "")
+    assert applied({"a": "1"}, operations) == {}
+    for other in ({"a": "2"}, {}):
+        with pytest.raises(Refused):
+            applied(other, operations)

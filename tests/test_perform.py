@@ -13,6 +13,7 @@ from pulumi_rollout.core.state import (
     Phase,
     Pin,
     PointApex,
+    ReplacePod,
     Resize,
     Restore,
     Scale,
@@ -25,8 +26,9 @@ from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.observe import Observer
 from pulumi_rollout.perform import MINIMUM_ANNOTATION, WRITE_ATTEMPTS, Performer
+from pulumi_rollout.routers import ROUTERS, nginx
 from tests.fake_api import FakeApi, Fault, Manifest
-from tests.fake_app import DEPLOYMENTS, ROUTE, SERVICES, FakeApp
+from tests.fake_app import DEPLOYMENTS, PODS, ROUTE, SERVICES, FakeApp
 
 STATE = State(walk="v2-0", revision="v2", stable="v1", started_at=0, phase_at=0, move_at=0, phase=Phase.SHIFTING)
 BACK = STATE.model_copy(update={"phase": Phase.REVERTING})
@@ -70,6 +72,7 @@ ACTIONS: list[Action] = [
     SetWeight(percent=40),
     PointApex(revision="v2"),
     Restore(),
+    ReplacePod(pod="shop-v2-a"),
     Resize(),
 ]
 
@@ -85,6 +88,7 @@ def test_an_action_can_be_repeated(
         app.autoscale("v2", 2)
         performer.perform(Pin(replicas=4), state)
     app.list_on_route(v2=10)
+    api.put(f"{PODS}/shop-v2-a", {})
     performer.perform(action, state)
     once = comparable(api)
     performer.perform(action, state)
@@ -212,6 +216,32 @@ def test_a_failure_is_the_callers(app: FakeApp, api: FakeApi, performer: Perform
     assert app.serving == "v1"
 
 
+# Pods.
+
+
+def test_one_pod_is_deleted_and_nothing_else(app: FakeApp, api: FakeApi, performer: Performer) -> None:
+    for path in (f"{PODS}/shop-v2-a", f"{PODS}/shop-v2-b", "/api/v1/namespaces/other/pods/shop-v2-a"):
+        api.put(path, {})
+    before = set(api.objects)
+    performer.perform(ReplacePod(pod="shop-v2-a"), STATE)
+    assert before - set(api.objects) == {f"{PODS}/shop-v2-a"}
+    assert [(write.method, write.path) for write in api.writes()] == [("DELETE", f"{PODS}/shop-v2-a")]
+
+
+def test_a_pod_that_is_gone_is_replaced_already(api: FakeApi, performer: Performer) -> None:
+    performer.perform(ReplacePod(pod="shop-v2-a"), STATE)
+    assert [write.method for write in api.writes()] == ["DELETE"]
+
+
+def test_a_pod_that_may_not_be_deleted_is_the_callers_matter(api: FakeApi, performer: Performer) -> None:
+    """Which turns the walk back: its version has one pod that fails, and nobody can replace it."""
+    api.put(f"{PODS}/shop-v2-a", {})
+    api.faults.append(Fault(method="DELETE", status=403))
+    with pytest.raises(ClusterError) as caught:
+        performer.perform(ReplacePod(pod="shop-v2-a"), STATE)
+    assert (caught.value.status, f"{PODS}/shop-v2-a" in api.objects) == (403, True)
+
+
 # Autoscalers: trap 6's part here. The minimum of v1 is held at what it has, and given back.
 
 
@@ -292,3 +322,95 @@ def test_settling_does_what_a_run_that_was_cut_off_left(app: FakeApp, api: FakeA
     performer.perform(Scale(replicas=5), STATE)
     performer.settle("v2")
     assert (minimum(api, path), app.replicas("v2")) == ((1, None), 5)
+
+
+# Objects that the walk makes itself: NGINX's canary Ingress stands for all of them.
+
+INGRESSES = "/apis/networking.k8s.io/v1/namespaces/prod/ingresses"
+CANARY_WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
+
+
+@pytest.fixture
+def ingress(app: FakeApp, kube: Cluster) -> Performer:
+    """A walk on an Ingress instead of an HTTPRoute."""
+    [made] = nginx.Route(["shop.example.com"]).objects("shop", "prod", 9898)
+    app.api.put(f"{INGRESSES}/shop", made)
+    refs = [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop"}]
+    inputs = Inputs.model_validate(app.inputs("v2", route={"router": "nginx", "objects": refs}))
+    return Performer(inputs, kube, Observer(inputs, kube, Http()))
+
+
+def test_what_a_walk_makes_comes_and_goes(app: FakeApp, api: FakeApi, ingress: Performer) -> None:
+    before = json.dumps(api.objects[f"{INGRESSES}/shop"])
+    state = STATE.model_copy(update={"original": ingress._observer.original()})
+    for percent in (0, 30):
+        ingress.perform(SetWeight(percent=percent), state)
+        assert api.objects[f"{INGRESSES}/shop-canary"]["metadata"]["annotations"][CANARY_WEIGHT] == str(percent)
+        assert ingress._observer._route() == (percent, None)
+    ingress.perform(SetWeight(percent=0), BACK)
+    ingress.perform(Restore(), state)
+    assert f"{INGRESSES}/shop-canary" not in api.objects
+    assert ingress._observer._route() == (None, None)
+    ingress.perform(Restore(), state)
+    assert json.dumps(api.objects[f"{INGRESSES}/shop"]) == before, "byte for byte, its version included"
+    assert [write.method for write in api.writes(INGRESSES)] == ["POST", "PUT", "PUT", "DELETE"]
+
+
+def test_what_a_walk_made_and_somebody_deleted_is_looked_at_again(
+    app: FakeApp, api: FakeApi, ingress: Performer
+) -> None:
+    """It is no refusal, which would turn the walk back; the next look makes it again."""
+    ingress.perform(SetWeight(percent=0), STATE)
+    ingress._observer._route()
+    del api.objects[f"{INGRESSES}/shop-canary"]
+    with pytest.raises(Conflict):
+        ingress.perform(SetWeight(percent=30), STATE)
+    assert ingress._observer._route() == (None, None)
+    ingress.perform(SetWeight(percent=0), STATE)
+    assert f"{INGRESSES}/shop-canary" in api.objects
+
+
+def test_what_a_walk_would_make_and_somebody_else_made_is_left(app: FakeApp, api: FakeApi, ingress: Performer) -> None:
+    ingress._observer._route()
+    theirs = api.put(f"{INGRESSES}/shop-canary", {"kind": "Ingress", "metadata": {"labels": {}}, "spec": {}})
+    with pytest.raises(Conflict):
+        ingress.perform(SetWeight(percent=0), STATE)
+    assert ingress._observer._route()[1] == (
+        "Ingress shop-canary is there already, and a rollout would make one of that name: rename it"
+    )
+    ingress.perform(Restore(), STATE)
+    assert api.objects[f"{INGRESSES}/shop-canary"] == theirs
+
+
+class Order:
+    """A router of two objects, to see in which order they are written."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def parts(self, refs: Any, backends: Any) -> Any:
+        return [{**refs[0], "name": name} for name in ("first", "second")]
+
+    def with_weight(self, objects: Any, backends: Any, percent: int) -> Any:
+        return [{"kind": "HTTPRoute", "metadata": {"name": name}} for name in ("second", "first")]
+
+    def restored(self, objects: Any, original: Any, backends: Any) -> Any:
+        return []
+
+    def weight(self, objects: Any, backends: Any) -> None:
+        return None
+
+
+def test_objects_are_written_in_their_order_and_home_in_the_reverse(
+    app: FakeApp, api: FakeApi, kube: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with Istio, where a route may name only subsets that are there."""
+    monkeypatch.setitem(ROUTERS, "order", Order())
+    ref = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "none"}
+    inputs = Inputs.model_validate(app.inputs("v2", route={"router": "order", "objects": [ref]}))
+    performer = Performer(inputs, kube, Observer(inputs, kube, Http()))
+    performer.perform(SetWeight(percent=0), BACK)
+    performer.perform(Restore(), BACK)
+    made = [write.body["metadata"]["name"] for write in api.writes("httproutes") if write.method == "POST"]
+    gone = [write.path.rpartition("/")[2] for write in api.writes("httproutes") if write.method == "DELETE"]
+    assert (made, gone) == (["first", "second"], ["second", "first"])

@@ -198,24 +198,51 @@ def test_the_requests_that_it_took_are_said(up: Up, app: FakeApp, fake_engine: F
     assert f"{len(app.api.requests):,} requests to the Kubernetes API" in fake_engine.kept[-1]
 
 
-FORMAT_1 = json.loads((Path(__file__).parent / "journals" / "format-1.json").read_text())
+JOURNALS = Path(__file__).parent / "journals"
+FORMAT_1, FORMAT_2 = (json.loads((JOURNALS / f"format-{number}.json").read_text()) for number in (1, 2))
+# What that version's defaults come to today.
+AS_THEN: dict[str, Any] = {"default_gates": [], "min_samples": 0}
 
 
 @pytest.mark.parametrize(
-    ("revision", "walked", "replicas"), [("v2", [50, 100, 0, None], 2), ("v1", [0, None], 0)], ids=["resumed", "undone"]
+    ("revision", "settings", "walked", "replicas"),
+    [
+        ("v2", AS_THEN, [50, 100, 0, None], 2),
+        ("v2", {}, [0, None, 0, 20, 50, 100, 0, None], 2),
+        ("v1", {}, [0, None], 0),
+    ],
+    ids=["resumed", "begun anew with today's gates", "undone"],
 )
 def test_a_walk_that_an_earlier_version_left(
-    up: Up, app: FakeApp, revision: str, walked: list[int | None], replicas: int
+    up: Up, app: FakeApp, revision: str, settings: dict[str, Any], walked: list[int | None], replicas: int
 ) -> None:
     """Its journal has format 1, and it stands at 20 %."""
     app.api.put(CONFIGMAP, {"data": FORMAT_1["data"]})
     app.deploy("v2", 2)
     app.list_on_route(v2=20)
     app.api.requests.clear()
-    assert up(revision, retry="again") == f"shop-{revision} serves"
+    assert up(revision, settings, retry="again") == f"shop-{revision} serves"
     assert (app.serving, app.backends, app.replicas("v2")) == (revision, {"shop": None}, replicas)
     assert weights(app.api, "shop-v2") == walked
     assert up.journal.unfinished is None
+
+
+@pytest.mark.parametrize("phase", ["shifting", "reverting"])
+def test_a_walk_with_a_gate_that_an_earlier_version_left_is_put_back(up: Up, app: FakeApp, phase: str) -> None:
+    """Its journal has format 2; what its gate had counted is left behind."""
+    app.deploy("v3", 2)
+    app.serve("v2")
+    app.list_on_route(v3=20)
+    record = json.loads(FORMAT_2["data"]["state"])
+    if phase == "reverting":
+        record["state"] |= {"phase": phase, "move": 0, "weight_percent": 0, "reason": "9 of 90 canary requests failed"}
+    app.api.put(CONFIGMAP, {"data": {**FORMAT_2["data"], "state": json.dumps(record)}})
+    assert up("v2", retry="again") == "shop-v2 serves"
+    assert (app.serving, app.backends["shop"], app.backends.get("shop-v3"), app.replicas("v3")) == ("v2", None, None, 0)
+    assert up.journal.unfinished is None
+    assert up.journal.history[-1].reason == (
+        "9 of 90 canary requests failed" if phase == "reverting" else "cut off, and put back on the way to shop-v2"
+    )
 
 
 # Held for people.

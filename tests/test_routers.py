@@ -1,13 +1,18 @@
 """Routers: the vendors' own shapes as data (tests/routers/<router>/*.yaml), and the laws of all.
 
-A fixture has `why`, `source` (documentation with the date it was read), `before`, `weight`, and
-`after`: the backends of each rule. Strict validation by the CRDs themselves is the lab's.
+A fixture has `why`, `source` (documentation with the date it was read), `before` (an object, or a list of
+them), `weight`, and `after`: all that this weight changes, by its place ("spec.rules[0].backendRefs of HTTPRoute
+podinfo", or "Ingress podinfo-canary" for an object that is made). Its apex is podinfo, its canary podinfo-v2, in
+the namespace shop, port 9898. A name that begins with `under-way` has the canary in `before`. Strict validation by
+the CRDs themselves is the lab's.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,252 +22,277 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulumi_rollout.core.targets import Backends, Target
-from pulumi_rollout.routers import ROUTERS, Router, gateway
+from pulumi_rollout.routers import ROUTERS, Router, identity, parts_of
+
+Manifest = dict[str, Any]
 
 HERE = Path(__file__).parent / "routers"
 FIXTURES = {f"{path.parent.name}/{path.stem}": path for path in sorted(HERE.glob("*/*.yaml"))}
+AT_REST = [name for name in FIXTURES if not name.split("/")[1].startswith("under-way")]
 BACKENDS = Backends(
     apex=Target(namespace="shop", service="podinfo", port=9898),
     canary=Target(namespace="shop", service="podinfo-v2", port=9898),
 )
 PERCENTS = (0, 1, 10, 33, 50, 99, 100)
+ABLE = [name for name, router in ROUTERS.items() if router.STRATEGIES]
 
 
-def load(name: str) -> tuple[Router, dict[str, Any]]:
-    fixture = yaml.safe_load(FIXTURES[name].read_text())
-    return ROUTERS[name.split("/")[0]], fixture
+@cache
+def loaded(name: str) -> dict[str, Any]:
+    """A fixture as it is written."""
+    found: dict[str, Any] = yaml.safe_load(FIXTURES[name].read_text())
+    return found
 
 
-def backends_of(route: dict[str, Any]) -> list[Any]:
-    return [rule.get("backendRefs") for rule in route["spec"]["rules"]]
+def read(name: str) -> tuple[Router, dict[str, Any]]:
+    """A fixture, with the objects before and after."""
+    router, fixture = ROUTERS[name.split("/")[0]], deepcopy(loaded(name))
+    before = fixture["before"] if isinstance(fixture["before"], list) else [fixture["before"]]
+    after = deepcopy(before)
+    for place, value in fixture["after"].items():
+        _put(after, place, value)
+    order = [identity(ref) for ref in parts_of(router, refs_of(before), BACKENDS)]
+    return router, {**fixture, "before": before, "changed": sorted(after, key=lambda item: order.index(identity(item)))}
 
 
-def without_backends(route: dict[str, Any]) -> dict[str, Any]:
-    rest = deepcopy(route)
-    for rule in rest["spec"]["rules"]:
-        rule.pop("backendRefs", None)
-    return rest
+def parsed(place: str) -> tuple[str, list[Any]]:
+    """A place such as "spec.rules[0] of HTTPRoute podinfo": the object, and the way to it in there."""
+    path, _, named = place.rpartition(" of ")
+    found = re.findall(r'\[(\d+)\]|\["([^"]+)"\]|([^.\[\]]+)', path)
+    return named, [int(number) if number else quoted or word for number, quoted, word in found]
+
+
+def _put(objects: list[Manifest], place: str, value: Any) -> None:
+    named, steps = parsed(place)
+    if not steps:
+        objects.append(value)
+        return
+    holder: Any = by_name(objects)[named]
+    for step in steps[:-1]:
+        holder = holder[step]
+    holder[steps[-1]] = value
+
+
+def refs_of(objects: list[Manifest]) -> list[dict[str, str]]:
+    return [{"apiVersion": item["apiVersion"], "kind": item["kind"], "name": identity(item)[1]} for item in objects]
+
+
+def changed_places(before: Any, after: Any, path: tuple[Any, ...] = ()) -> set[tuple[Any, ...]]:
+    """Where two JSON values differ; a list whose length changes differs as a whole."""
+    if json.dumps(before, sort_keys=True) == json.dumps(after, sort_keys=True):
+        return set()
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = before.keys() | after.keys()
+        return {at for key in keys for at in changed_places(before.get(key), after.get(key), (*path, key))}
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True))
+        return {at for number, (old, new) in pairs for at in changed_places(old, new, (*path, number))}
+    return {path}
+
+
+def by_name(objects: list[Manifest]) -> dict[str, Manifest]:
+    return {" ".join(identity(item)): item for item in objects}
 
 
 every_fixture = pytest.mark.parametrize("name", FIXTURES)
+every_percent = pytest.mark.parametrize("percent", PERCENTS)
 
 
 @every_fixture
 def test_fixture(name: str) -> None:
-    router, fixture = load(name)
-    [changed] = router.with_weight([fixture["before"]], BACKENDS, fixture["weight"])
-    assert backends_of(changed) == fixture["after"]
+    router, fixture = read(name)
+    assert router.with_weight(fixture["before"], BACKENDS, fixture["weight"]) == fixture["changed"]
+    assert fixture["changed"] != fixture["before"]
 
 
 @every_fixture
 def test_fixture_says_where_it_is_from(name: str) -> None:
-    _, fixture = load(name)
-    assert set(fixture) == {"why", "source", "before", "weight", "after"}
+    assert set(loaded(name)) == {"why", "source", "before", "weight", "after"}
+    _, fixture = read(name)
     assert "https://" in fixture["source"]
-    assert "(read 20" in fixture["source"]
+    assert re.search(r"\(read 20\d\d-\d\d-\d\d\)", fixture["source"])
 
 
 @every_fixture
-@pytest.mark.parametrize("percent", PERCENTS)
+@every_percent
 def test_the_weight_that_was_set_is_read(name: str, percent: int) -> None:
-    router, fixture = load(name)
-    assert router.weight(router.with_weight([fixture["before"]], BACKENDS, percent), BACKENDS) == percent
+    router, fixture = read(name)
+    assert router.weight(router.with_weight(fixture["before"], BACKENDS, percent), BACKENDS) == percent
 
 
 @every_fixture
-@pytest.mark.parametrize("percent", PERCENTS)
-def test_only_our_backends_change(name: str, percent: int) -> None:
-    router, fixture = load(name)
+@every_percent
+def test_only_what_the_fixture_says_changes(name: str, percent: int) -> None:
+    """At any weight, and the input is not changed."""
+    router, fixture = read(name)
     before = deepcopy(fixture["before"])
-    [changed] = router.with_weight([fixture["before"]], BACKENDS, percent)
-    assert fixture["before"] == before, "the input is not changed"
-    assert without_backends(changed) == without_backends(before)
-    for refs, expected in zip(backends_of(changed), fixture["after"], strict=True):
-        if refs is not None and any(ref["name"] == BACKENDS.canary.service for ref in refs):
-            assert sum(ref["weight"] for ref in refs) == 100
-            assert [ref["name"] for ref in refs] == [BACKENDS.apex.service, BACKENDS.canary.service]
-        else:
-            assert json.dumps(refs) == json.dumps(expected), "rules of others stay byte for byte"
+    changed = router.with_weight(fixture["before"], BACKENDS, percent)
+    assert fixture["before"] == before
+    found = changed_places(by_name(before), by_name(changed))
+    allowed = [(named, *steps) for named, steps in map(parsed, fixture["after"])]
+    assert [at for at in found if not any(at[: len(one)] == one for one in allowed)] == []
+
+
+def weights_of(value: Any) -> list[list[int]]:
+    """The weights of each list that names both Services, and has them there."""
+    if isinstance(value, dict):
+        return [found for item in value.values() for found in weights_of(item)]
+    if not isinstance(value, list):
+        return []
+    # Quoted, as the one name is part of the other.
+    ours = [f'"{target.service}"' for target in (BACKENDS.apex, BACKENDS.canary)]
+    named = [[name in json.dumps(item) for name in ours] for item in value]
+    if [True, False] not in named or [False, True] not in named:
+        return [found for item in value for found in weights_of(item)]
+    shares = [item.get("weight", item.get("percent")) for item, found in zip(value, named, strict=True) if any(found)]
+    return [[share or 0 for share in shares]] if any(share is not None for share in shares) else []
 
 
 @every_fixture
-def test_a_change_of_one_copy_is_not_a_change_of_the_other(name: str) -> None:
-    """Nothing nested is shared with the input."""
-    router, fixture = load(name)
-    [changed] = router.with_weight([fixture["before"]], BACKENDS, 10)
-    for rule in changed["spec"]["rules"]:
-        rule.setdefault("filters", []).append("changed")
-        for ref in rule.get("backendRefs", []):
-            ref.setdefault("filters", []).append("changed")
-    assert "changed" not in json.dumps(fixture["before"])
+@every_percent
+def test_weights_come_to_a_hundred(name: str, percent: int) -> None:
+    router, fixture = read(name)
+    changed = router.with_weight(fixture["before"], BACKENDS, percent)
+    assert all(sum(weights) == 100 for item in changed for weights in weights_of(item["spec"]))
+
+
+@every_fixture
+def test_nothing_nested_is_shared_with_the_input(name: str) -> None:
+    router, fixture = read(name)
+    before = json.dumps(fixture["before"])
+    changed = router.with_weight(fixture["before"], BACKENDS, 10)
+    back = router.restored(changed, fixture["before"], BACKENDS)
+    kept = json.dumps(changed)
+    for value in (back, changed):
+        _spoil(value)
+    assert json.dumps(fixture["before"]) == before
+    assert json.dumps(back) != kept
+
+
+def _spoil(value: Any) -> None:
+    for item in list(value.values()) if isinstance(value, dict) else list(value):
+        if isinstance(item, dict | list):
+            _spoil(item)
+    if isinstance(value, dict):
+        value["spoiled"] = True
+    else:
+        value.append("spoiled")
 
 
 @every_fixture
 def test_setting_a_weight_twice_is_setting_it_once(name: str) -> None:
-    router, fixture = load(name)
-    once = router.with_weight([fixture["before"]], BACKENDS, 30)
+    router, fixture = read(name)
+    once = router.with_weight(fixture["before"], BACKENDS, 30)
     assert router.with_weight(once, BACKENDS, 30) == once
-    again = router.with_weight(router.with_weight([fixture["before"]], BACKENDS, 70), BACKENDS, 30)
-    assert again == once
+    assert router.with_weight(router.with_weight(fixture["before"], BACKENDS, 70), BACKENDS, 30) == once
 
 
-@pytest.mark.parametrize("name", [name for name in FIXTURES if not name.endswith("/under-way")])
+@pytest.mark.parametrize("name", AT_REST)
 def test_restored_is_exact(name: str) -> None:
-    router, fixture = load(name)
-    original = [fixture["before"]]
+    router, fixture = read(name)
+    original = fixture["before"]
     assert router.weight(original, BACKENDS) is None
     walked = router.with_weight(router.with_weight(original, BACKENDS, 10), BACKENDS, 100)
-    walked[0]["metadata"]["resourceVersion"] = "99"
+    for item in walked:
+        item["metadata"]["resourceVersion"] = "99"
     back = router.restored(walked, original, BACKENDS)
-    assert json.dumps(back[0]["spec"], sort_keys=True) == json.dumps(original[0]["spec"], sort_keys=True)
-    assert back[0]["metadata"]["resourceVersion"] == "99", "what lives beside the spec stays as it is"
+    assert len(back) == len(original), "what the walk made is gone, and nothing else is"
+    for now, before in zip(back, original, strict=True):
+        assert now["metadata"]["resourceVersion"] == "99", "what lives beside it stays as it is"
+        now["metadata"]["resourceVersion"] = before["metadata"].get("resourceVersion")
+        rest = {**before, "metadata": {"resourceVersion": None, **before["metadata"]}}
+        assert json.dumps(now, sort_keys=True) == json.dumps(rest, sort_keys=True)
     assert router.weight(back, BACKENDS) is None
     assert router.weight(walked, BACKENDS) == 100, "the input is not changed"
+    assert router.restored(back, original, BACKENDS) == back
 
 
-def route(*rules: Any, generation: int = 1, parents: list[Any] | None = None) -> list[dict[str, Any]]:
-    """An HTTPRoute of the namespace shop, its backends by rule."""
-    return [
-        {
-            "apiVersion": gateway.API_VERSION,
-            "kind": gateway.KIND,
-            "metadata": {"name": "podinfo", "namespace": "shop", "generation": generation},
-            "spec": {
-                "parentRefs": [{"name": "public", "namespace": "infra"}],
-                "rules": [{"backendRefs": refs} for refs in rules],
-            },
-            **({} if parents is None else {"status": {"parents": parents}}),
-        }
-    ]
+@pytest.mark.parametrize("name", AT_REST)
+def test_what_is_still_there_is_restored_without_the_rest(name: str) -> None:
+    """An application that is destroyed in the middle of a walk may have lost any of its objects."""
+    router, fixture = read(name)
+    walked = router.with_weight(fixture["before"], BACKENDS, 30)
+    whole = by_name(router.restored(walked, fixture["before"], BACKENDS))
+    for lost in walked:
+        left = [item for item in walked if item is not lost]
+        back = by_name(router.restored(left, fixture["before"], BACKENDS))
+        assert back == {key: item for key, item in whole.items() if key != " ".join(identity(lost))}
 
 
-def ref(name: str, weight: int | None = None) -> dict[str, Any]:
-    return {"name": name, "port": 9898, **({} if weight is None else {"weight": weight})}
+@pytest.mark.parametrize("name", AT_REST)
+@every_percent
+def test_objects_are_known_by_their_parts_and_in_their_order(name: str, percent: int) -> None:
+    router, fixture = read(name)
+    parts = [identity(ref) for ref in parts_of(router, refs_of(fixture["before"]), BACKENDS)]
+    changed = [identity(item) for item in router.with_weight(fixture["before"], BACKENDS, percent)]
+    assert changed == [one for one in parts if one in changed]
+    assert {identity(item) for item in fixture["before"]} <= set(changed), "a walk deletes nothing of others"
 
 
-APEX, BOTH = [ref("podinfo")], [ref("podinfo", 70), ref("podinfo-v2", 30)]
+@every_fixture
+def test_without_a_route_it_is_said_what_is_missing(name: str) -> None:
+    router, _ = read(name)
+    with pytest.raises(ValueError, match=BACKENDS.apex.service):
+        router.weight([], BACKENDS)
+    assert router.with_weight([], BACKENDS, 10) == []
+    assert router.restored([], [], BACKENDS) == []
 
 
-def test_an_original_that_lists_the_canary_is_not_restored() -> None:
-    """An earlier walk was given up and left it there; its weight would come back for ever."""
-    back = gateway.restored(route(BOTH), route(BOTH), BACKENDS)
-    assert backends_of(back[0]) == [[ref("podinfo", 1)]]
+@pytest.mark.parametrize("router", ROUTERS)
+def test_what_a_router_says_of_itself(router: str) -> None:
+    module = ROUTERS[router]
+    assert module.Route.router == router
+    assert set(module.STRATEGIES.values()) <= {"traffic", "schema", "fixture"}
+    assert module.REPORTS or module.problem([]) is None
 
 
-def test_a_route_whose_rules_were_changed_meanwhile_gets_the_apex_alone() -> None:
-    """Which rule had which backends cannot be told any more; metadata and new rules stay."""
-    back = gateway.restored(route(BOTH, BOTH), route(APEX), BACKENDS)
-    assert backends_of(back[0]) == [[ref("podinfo", 1)], [ref("podinfo", 1)]]
-    assert backends_of(gateway.restored(route(BOTH), [], BACKENDS)[0]) == [[ref("podinfo", 1)]]
+RBAC = yaml.safe_load((Path(__file__).parents[1] / "docs" / "rbac.yaml").read_text())
 
 
-@pytest.mark.parametrize(
-    ("rules", "percent"),
-    [
-        ([APEX], None),
-        ([BOTH], 30),
-        ([[ref("podinfo", 1), ref("podinfo-v2", 1)]], 50),
-        ([[ref("podinfo"), ref("podinfo-v2")]], 50),
-        ([[ref("podinfo", 999), ref("podinfo-v2", 1)]], 1),
-        ([[ref("podinfo", 0), ref("podinfo-v2", 0)]], 0),
-        ([[ref("podinfo", 0), ref("podinfo-v2", 5)]], 100),
-        ([APEX, BOTH], 30),
-        ([BOTH, [ref("podinfo", 20), ref("podinfo-v2", 80)]], 80),
-        ([APEX, [ref("podinfo", 100), ref("podinfo-v2", 0)]], 0),
-    ],
-)
-def test_weights_of_somebody_elses_edit_are_never_understated(rules: list[Any], percent: int | None) -> None:
-    assert gateway.weight(route(*rules), BACKENDS) == percent
+@pytest.mark.parametrize("name", AT_REST)
+def test_the_published_role_allows_what_a_walk_writes(name: str) -> None:
+    """With all verbs, as a program declares these objects too."""
+    router, fixture = read(name)
+    for ref in parts_of(router, refs_of(fixture["before"]), BACKENDS):
+        group, kind = ref["apiVersion"].rpartition("/")[0], ref["kind"].lower()
+        plurals = {f"{kind}s", f"{kind}es", f"{kind.removesuffix('y')}ies"}
+        allowed = [rule for rule in RBAC["rules"] if group in rule["apiGroups"] and plurals & set(rule["resources"])]
+        wanted = {"get", "list", "watch", "create", "update", "patch", "delete"}
+        assert [set(rule["verbs"]) for rule in allowed] == [wanted], ref
 
 
-@given(st.integers(0, 1_000_000), st.integers(0, 1_000_000))
-@settings(max_examples=100, deadline=None, derandomize=True)
-def test_any_weight_is_read_as_its_share_rounded_up(apex: int, canary: int) -> None:
-    percent = gateway.weight(route([ref("podinfo", apex), ref("podinfo-v2", canary)]), BACKENDS)
-    assert percent is not None
-    assert percent - 1 < (100 * canary / (apex + canary) if apex + canary else 0) <= percent
+# Over generated objects: the vendors' with other names, and what a user may declare.
+
+names = st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
 
 
-@pytest.mark.parametrize(
-    "objects",
-    [[], route(), route([ref("other")]), route([ref("podinfo"), ref("other")]), route([ref("podinfo-v2")]), route([])],
-    ids=["no route", "no rule", "another app", "a third backend", "the canary alone", "no backend"],
-)
-def test_a_shape_that_is_not_ours(objects: list[Any]) -> None:
-    with pytest.raises(ValueError, match="no rule of the HTTPRoute has podinfo as its only backend") as caught:
-        gateway.weight(objects, BACKENDS)
-    assert str(caught.value) == "no rule of the HTTPRoute has podinfo as its only backend (spec.rules)"
-    assert gateway.with_weight(objects, BACKENDS, 50) == objects
+@st.composite
+def walks(draw: st.DrawFn) -> tuple[Router, list[Manifest], Backends]:
+    """A router, a route of its shape at rest, and the two Services."""
+    app, revision = draw(names), draw(names)
+    port = draw(st.integers(1, 65535))
+    apex = Target(namespace="shop", service=app, port=port)
+    backends = Backends(apex=apex, canary=Target(namespace="shop", service=f"{app}-{revision}", port=port))
+    if draw(st.booleans()):
+        fixture = draw(st.sampled_from(AT_REST))
+        router, read_ = read(fixture)
+        text = json.dumps(read_["before"]).replace("podinfo-v2", f"{app}-{revision}").replace("podinfo", app)
+        return router, json.loads(text), backends
+    module = ROUTERS[draw(st.sampled_from(ABLE))]
+    return module, draw(st.builds(module.Route)).objects(app, "shop", port), backends
 
 
-def condition(kind: str, status: str = "True", seen: int = 3, message: str = "") -> dict[str, Any]:
-    return {"type": kind, "status": status, "observedGeneration": seen, "message": message, "reason": kind}
-
-
-def parent(*conditions: dict[str, Any], name: str = "public", **ref: str) -> dict[str, Any]:
-    return {
-        "parentRef": {"group": gateway.API_VERSION, "name": name, "namespace": "infra", **ref},
-        "controllerName": "projectcontour.io/gateway-controller",
-        "conditions": list(conditions),
-    }
-
-
-ACCEPTED, RESOLVED = condition("Accepted"), condition("ResolvedRefs")
-NOT_SEEN = "the Gateway has not seen the HTTPRoute's last change yet"
-
-
-@pytest.mark.parametrize(
-    ("parents", "problem"),
-    [
-        pytest.param([parent(ACCEPTED, RESOLVED)], None, id="taken"),
-        pytest.param([parent(ACCEPTED)], None, id="a controller that resolves nothing"),
-        pytest.param(None, "no Gateway has taken the HTTPRoute yet (status.parents is empty)", id="no status"),
-        pytest.param([], "no Gateway has taken the HTTPRoute yet (status.parents is empty)", id="no parent"),
-        pytest.param([parent()], "the Gateway has not said yet whether it accepts the HTTPRoute", id="no condition"),
-        pytest.param(
-            [parent(RESOLVED)], "the Gateway has not said yet whether it accepts the HTTPRoute", id="not accepted yet"
-        ),
-        pytest.param([parent(condition("Accepted", seen=2), RESOLVED)], NOT_SEEN, id="old acceptance"),
-        pytest.param([parent(ACCEPTED, condition("ResolvedRefs", seen=2))], NOT_SEEN, id="old references"),
-        pytest.param(
-            [parent(condition("Accepted", "False", message="no matching listener"), RESOLVED)],
-            "the Gateway refuses the HTTPRoute: no matching listener",
-            id="refused",
-        ),
-        pytest.param(
-            [parent(ACCEPTED, condition("ResolvedRefs", "False", message='Service "podinfo-v2" not found'))],
-            'the Gateway refuses the HTTPRoute: Service "podinfo-v2" not found',
-            id="unknown backend",
-        ),
-        pytest.param(
-            [parent(ACCEPTED, RESOLVED), parent(condition("Accepted", seen=1), name="former")],
-            None,
-            id="a former parent's leftover",
-        ),
-        pytest.param(
-            [parent(ACCEPTED, RESOLVED, condition("Programmed", "False", seen=1))], None, id="a vendor's own condition"
-        ),
-    ],
-)
-def test_problem(parents: list[Any] | None, problem: str | None) -> None:
-    assert gateway.problem(route(APEX, generation=3, parents=parents)) == problem
-
-
-def test_every_gateway_that_the_route_names_must_have_it() -> None:
-    both = route(APEX, generation=3, parents=[parent(ACCEPTED), parent(condition("Accepted", seen=2), name="internal")])
-    both[0]["spec"]["parentRefs"].append({"name": "internal", "namespace": "infra"})
-    assert gateway.problem(both) == NOT_SEEN
-
-
-def test_a_parent_without_namespace_is_in_the_routes_own() -> None:
-    named = route(APEX, generation=3, parents=[parent(ACCEPTED, namespace="shop"), parent(name="old")])
-    named[0]["spec"]["parentRefs"] = [{"name": "public"}]
-    assert gateway.problem(named) is None
-
-
-def test_the_declared_route_is_at_rest_and_ours() -> None:
-    objects = gateway.declared("podinfo", "shop", ["podinfo.example.com"], "infra/public", 9898)
-    assert gateway.weight(objects, BACKENDS) is None
-    assert objects[0]["spec"]["parentRefs"] == [{"name": "public", "namespace": "infra"}]
-    assert gateway.restored(gateway.with_weight(objects, BACKENDS, 20), objects, BACKENDS) == objects
-    assert gateway.declared("podinfo", "shop", [], "public", 9898)[0]["spec"]["parentRefs"] == [{"name": "public"}]
+@given(walks(), st.lists(st.integers(0, 100), min_size=1, max_size=5))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_any_walk_reads_what_it_writes_and_leaves_no_trace(
+    walk: tuple[Router, list[Manifest], Backends], percents: list[int]
+) -> None:
+    router, original, backends = walk
+    before = deepcopy(original)
+    assert router.weight(original, backends) is None
+    objects = original
+    for percent in percents:
+        objects = router.with_weight(objects, backends, percent)
+        assert router.weight(objects, backends) == percent
+        assert objects == router.with_weight(original, backends, percent), "the way there does not matter"
+    assert router.restored(objects, original, backends) == original == before

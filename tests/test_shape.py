@@ -11,12 +11,15 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 import pytest
+import yaml
 
 from docs import generate
-from pulumi_rollout.metrics import SOURCES
+from pulumi_rollout.core.gates import TESTS
+from pulumi_rollout.metrics import PROXIES, SOURCES
 from pulumi_rollout.routers import ROUTERS
 
 T = TypeVar("T")
@@ -25,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 PRODUCT = ("pulumi_rollout", "components")
 MOST_LINES = 300
 LEAST_FIXTURES = 3
+# Routers that can shift traffic; the one of Kubernetes alone has no objects that could be shown.
+ABLE = [name for name, router in ROUTERS.items() if router.STRATEGIES]
 
 # What each package may import of ours, from the top down. A module that is not named may import
 # what the package it lives in may.
@@ -33,15 +38,25 @@ ALLOWED = {
     "pulumi_rollout.core": ("pulumi_rollout.core", "pulumi_rollout.errors"),
     "pulumi_rollout.routers": ("pulumi_rollout.core.targets", "pulumi_rollout.routers"),
     "pulumi_rollout.metrics": (
-        "pulumi_rollout.core.plan",
-        "pulumi_rollout.core.state",
+        "pulumi_rollout.core.counts",
+        "pulumi_rollout.core.measures",
+        "pulumi_rollout.core.sources_written",
         "pulumi_rollout.core.targets",
         "pulumi_rollout.metrics",
     ),
+    "pulumi_rollout.simulate": ("pulumi_rollout.core", "pulumi_rollout.simulate"),
     "pulumi_rollout.inputs": ("pulumi_rollout.core.targets",),
     "pulumi_rollout.origin": (),
     "pulumi_rollout.engine": (),
     "pulumi_rollout.patches": (),
+    "pulumi_rollout.parts": (
+        "pulumi_rollout.inputs",
+        "pulumi_rollout.gitops",
+        "pulumi_rollout.patches",
+        "pulumi_rollout.routers",
+    ),
+    "pulumi_rollout.gitops": (),
+    "pulumi_rollout.adoption": ("pulumi_rollout.inputs",),
     "pulumi_rollout.tell": ("pulumi_rollout.core",),
     "pulumi_rollout": ("pulumi_rollout",),
     "components": ("components", "pulumi_rollout"),
@@ -50,9 +65,13 @@ ALLOWED = {
 PURE = {
     "pulumi_rollout.core": {"pydantic"},
     "pulumi_rollout.routers": set(),
-    "pulumi_rollout.metrics": set(),
+    "pulumi_rollout.metrics": {"prometheus_client"},
+    "pulumi_rollout.simulate": set(),
     "pulumi_rollout.errors": set(),
     "pulumi_rollout.inputs": {"pydantic"},
+    "pulumi_rollout.adoption": set(),
+    "pulumi_rollout.gitops": set(),
+    "pulumi_rollout.parts": set(),
     "pulumi_rollout.patches": set(),
     "pulumi_rollout.tell": set(),
 }
@@ -63,6 +82,7 @@ ORDER = (
     "release",
     "driver",
     "guard",
+    "parts",
     "events",
     "tell",
     "perform",
@@ -70,10 +90,13 @@ ORDER = (
     "control",
     "journal",
     "observe",
+    "readings",
     "expiry",
     "cluster",
     "http",
     "patches",
+    "adoption",
+    "gitops",
     "origin",
     "engine",
     "inputs",
@@ -92,6 +115,8 @@ IMPURE = {
     "threading",
     "urllib.request",
 }
+# Chance is what a simulation is made of; it comes from a seed.
+SEEDED = {"pulumi_rollout.simulate": {"random"}}
 
 
 def name_of(path: Path) -> str:
@@ -131,10 +156,14 @@ def imports(path: Path, *, at_import_time: bool = False) -> set[str]:
             module = ".".join([*above, *([node.module] if node.module else [])])
             # `from package import module` names a module too
             found |= {
-                f"{module}.{alias.name}" if (ROOT / module.replace(".", "/") / f"{alias.name}.py").exists() else module
+                f"{module}.{alias.name}" if _is_module(ROOT / module.replace(".", "/") / alias.name) else module
                 for alias in node.names
             }
     return found
+
+
+def _is_module(path: Path) -> bool:
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
 def inside(module: str, package: str) -> bool:
@@ -165,16 +194,35 @@ def test_pure_packages_import_no_library(path: Path) -> None:
         return
     foreign = {module.split(".")[0] for module in imports(path)} - set(sys.stdlib_module_names) - {"pulumi_rollout"}
     assert foreign - libraries == set()
-    assert imports(path) & IMPURE == set()
+    assert imports(path) & (IMPURE - SEEDED.get(".".join(name_of(path).split(".")[:2]), set())) == set()
 
 
-@pytest.mark.parametrize("package", ["routers", "metrics"])
-def test_vendors_do_not_import_each_other(package: str) -> None:
-    folder = ROOT / "pulumi_rollout" / package
-    vendors = {name_of(path): path for path in folder.glob("*.py") if path.name != "__init__.py"}
-    assert vendors
-    for name, path in vendors.items():
-        assert not any(inside(module, f"pulumi_rollout.{package}") for module in imports(path)), name
+@pytest.mark.parametrize("vendors", [ROUTERS, SOURCES], ids=["routers", "metrics"])
+def test_vendors_do_not_import_each_other(vendors: dict[str, ModuleType]) -> None:
+    modules = {module.__name__: ROOT / f"{module.__name__.replace('.', '/')}.py" for module in vendors.values()}
+    assert modules
+    for name, path in modules.items():
+        assert imports(path) & modules.keys() - {name} == set(), name
+
+
+def test_the_order_of_metrics() -> None:
+    """shapes, proxies, history -> nothing; owners -> those; series -> owners; selectors, alerts -> series; sources ->
+    all of them."""
+    package = "pulumi_rollout.metrics"
+    found = {
+        path.stem: {module.removeprefix(f"{package}.") for module in imports(path) if inside(module, package)}
+        for path in files("pulumi_rollout/metrics")
+    }
+    found = {name: {module for module in modules if module != package} for name, modules in found.items()}
+    assert {name: found[name] for name in found if name not in {"__init__", *SOURCES}} == {
+        "shapes": set(),
+        "proxies": set(),
+        "history": set(),
+        "owners": {"proxies", "shapes"},
+        "series": {"history", "owners", "proxies", "shapes"},
+        "selectors": {"owners", "proxies", "series", "shapes"},
+        "alerts": {"series", "shapes"},
+    }
 
 
 def test_what_is_executed_is_in_order() -> None:
@@ -196,6 +244,14 @@ def test_the_order_names_every_file() -> None:
     assert there == set(ORDER) - {"cli"}
 
 
+def test_no_release_imports_the_simulation() -> None:
+    """It is for people who ask what a policy would do."""
+    asks = {"pulumi_rollout.cli.simulate", "pulumi_rollout.cli.render"}
+    for path in files("pulumi_rollout", "components"):
+        if not inside(name_of(path), "pulumi_rollout.simulate") and name_of(path) not in asks:
+            assert not any(inside(module, "pulumi_rollout.simulate") for module in imports(path)), name_of(path)
+
+
 def test_those_that_write_know_nothing_of_each_other() -> None:
     """The lock, the commands, the journal, the guard: only what puts them together knows them all."""
     apart = {f"pulumi_rollout.{name}" for name in ("lock", "control", "journal", "guard", "events", "perform")}
@@ -204,33 +260,76 @@ def test_those_that_write_know_nothing_of_each_other() -> None:
         assert imports(path) & (apart - {name}) == set(), name
 
 
-def test_the_order_of_core() -> None:
-    """plan, evidence -> nothing; bursts, targets -> plan; state -> bursts; gates, moves -> state; conditions,
-    commands -> those; machine -> all."""
+# In core, each may import those after it, never those before; of `gates`, only what is named.
+ORDER_OF_CORE = (
+    *("strategies", "gates_written", "sources_written", "written"),
+    *("forecast", "propagation", "machine", "commands", "conditions", "judging", "moves", "state"),
+    "gates",
+    *("gates.objective", "gates.baseline", "gates.share", "gates.stalled", "gates.events"),
+    *("gates.failing", "gates.outage", "gates.windows", "gates.verdict"),
+    *("plan", "measures", "counts", "targets"),
+    *("arithmetic", "shares", "comparison", "splits", "bursts", "evidence", "model"),
+)
+# The formulas, which know no plan and no gate.
+FORMULAS = {"arithmetic", "bursts", "comparison", "evidence", "shares", "splits"}
+
+
+@cache
+def imports_of_core() -> dict[str, set[str]]:
+    """What each module of core imports of core."""
     core = "pulumi_rollout.core"
     found = {
-        path.stem: {module.removeprefix(f"{core}.") for module in imports(path) if inside(module, core)}
+        name_of(path).removeprefix(f"{core}."): {
+            module.removeprefix(f"{core}.") for module in imports(path) if inside(module, core)
+        }
         for path in files("pulumi_rollout/core")
     }
-    assert found == {
-        "__init__": set(),
-        "evidence": set(),
-        "plan": set(),
-        "targets": {"plan"},
-        "bursts": {"plan"},
-        "state": {"bursts", "plan"},
-        "gates": {"bursts", "evidence", "plan", "state"},
-        "moves": {"plan", "state"},
-        "commands": {"moves", "plan", "state"},
-        "conditions": {"gates", "moves", "plan", "state"},
-        "machine": {"commands", "conditions", "gates", "moves", "plan", "state"},
-        "strategies": {"plan"},
-    }
+    return {name: modules for name, modules in found.items() if name != core}
+
+
+def test_the_order_of_core() -> None:
+    """What is written -> plan; machine -> what it asks -> gates -> plan; the formulas -> nothing but each other."""
+    found = imports_of_core()
+    assert set(found) == set(ORDER_OF_CORE)
+    for name, modules in found.items():
+        earlier = ORDER_OF_CORE[: ORDER_OF_CORE.index(name)]
+        assert modules & set(earlier) == set(), name
+
+
+def test_the_formulas_know_no_gate() -> None:
+    found = imports_of_core()
+    for name in sorted(FORMULAS):
+        assert found[name] <= FORMULAS | {"model"}, name
+
+
+def test_the_kinds_of_tests_do_not_import_each_other() -> None:
+    kinds = {str(vars(module)["__name__"]).removeprefix("pulumi_rollout.core.") for module in TESTS.values()}
+    assert len(kinds) == 5
+    for name in sorted(kinds):
+        assert imports_of_core()[name] & kinds == set(), name
+
+
+def test_what_users_write_knows_no_walk() -> None:
+    """And the walk does not know how it was written."""
+    written = {"strategies", "gates_written", "sources_written", "written"}
+    walk = {"machine", "commands", "conditions", "judging", "moves", "state", "gates"}
+    for name, modules in imports_of_core().items():
+        if name in written:
+            assert modules & walk == set(), name
+        else:
+            assert modules & written == set(), name
+
+
+def test_the_parser_of_metrics_is_imported_where_it_is_used() -> None:
+    """Only by the source that reads its format, and only when there is something to read."""
+    using = [path for path in files(*PRODUCT) if any(inside(one, "prometheus_client") for one in imports(path))]
+    assert [name_of(path) for path in using] == ["pulumi_rollout.metrics.direct"]
+    assert not any(inside(one, "prometheus_client") for one in imports(using[0], at_import_time=True))
 
 
 def test_the_provider_is_quick_to_import() -> None:
     """Every rollout has a process of its own: what is slow to import is imported where it is used."""
-    slow = ("kubernetes", "requests", "pulumi_kubernetes", "components", "rich", "typer")
+    slow = ("kubernetes", "requests", "pulumi_kubernetes", "prometheus_client", "components", "rich", "typer")
     code = f"import sys, pulumi_rollout.provider; print(*[name for name in {slow!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -297,7 +396,7 @@ def test_no_test_is_left_out() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("router", ABLE)
 def test_every_router_has_fixtures(router: str) -> None:
     assert len(list((ROOT / "tests" / "routers" / router).glob("*.yaml"))) >= LEAST_FIXTURES
 
@@ -310,9 +409,21 @@ def test_every_source_has_fixtures_an_error_and_an_empty_answer(source: str) -> 
     assert any(name.startswith("empty") for name in found)
 
 
+def proxies_of(source: str) -> set[str]:
+    """Those that a source's fixtures are about."""
+    found = (yaml.safe_load(path.read_text()) for path in (ROOT / "tests" / "metrics" / source).glob("*.yaml"))
+    return {fixture.get("proxy", "contour") for fixture in found}
+
+
+def test_every_proxy_has_fixtures() -> None:
+    """Of a server for all of them, of pods for those whose pods are known."""
+    assert proxies_of("prometheus") >= set(PROXIES)
+    assert proxies_of("direct") >= {name for name, proxy in PROXIES.items() if proxy.direct is not None}
+
+
 @pytest.mark.parametrize("folder", ["routers", "metrics"])
 def test_no_fixture_is_of_an_unknown_vendor(folder: str) -> None:
-    known = ROUTERS if folder == "routers" else SOURCES
+    known = ABLE if folder == "routers" else SOURCES
     assert {path.name for path in (ROOT / "tests" / folder).iterdir() if path.is_dir()} - {"__pycache__"} == set(known)
 
 
@@ -327,7 +438,7 @@ def test_the_generator_tells_what_is_stale(
     monkeypatch.setattr(generate, "HERE", tmp_path)
     assert generate.main(["--check"]) == 1
     assert capsys.readouterr().err == (
-        "out of date: docs/states.md, docs/plan.schema.json; run `python -m docs.generate`\n"
+        "out of date: docs/states.md, docs/plan.schema.json, docs/routers.md; run `python -m docs.generate`\n"
     )
     assert generate.main([]) == 0
     assert generate.main(["--check"]) == 0

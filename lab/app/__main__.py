@@ -18,7 +18,7 @@ async def serve(environ: dict[str, str], port: int) -> None:
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     host = environ.get("POD_IP", "0.0.0.0")
     await loop.create_server(lambda: Connection(server), host, port, backlog=1024)
-    app.arm()
+    app.condition.arm()
     await server.done.wait()
 
 

@@ -1,11 +1,13 @@
 """What can be wrong with a release, by the environment or at run time (`POST /faults`, same names).
 
-Lives here: names, values and when an error is due. Who acts on them is in answers.py.
+Lives here: names, values and when an error is due. Who acts on them is in condition.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Faults:
     oom_after_seconds: float = 0.0
     never_ready: float = 0.0
 
-    def changed(self, values: dict[str, object]) -> Faults:
+    def changed(self, values: Mapping[str, object]) -> Self:
         """These faults with some replaced; an unknown name or value raises ValueError."""
         names = {field.name for field in fields(self)}
         wanted = {name.lower(): _number(value) for name, value in values.items()}

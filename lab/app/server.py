@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self, request: Request, answer: Answer, began: float) -> None:
         app = self._server.app
-        close = request.close or app.draining
+        close = request.close or app.condition.draining
         streamed = answer.stream_seconds is not None
         size = "Transfer-Encoding: chunked" if streamed else f"Content-Length: {len(answer.body)}"
         ending = "Connection: close\r\n" if close else ""
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, close: bool) -> None:
         self.busy = False
-        if close or self._server.app.draining:
+        if close or self._server.app.condition.draining:
             self._transport.close()
 
     def _stream(self, number: int, until: float, close: bool) -> None:
@@ -135,9 +135,9 @@ class Server:
 
     def stop(self) -> None:
         """Begin to drain: not ready, each answer ends its connection, new ones are still served."""
-        if self.app.draining:
+        if self.app.condition.draining:
             return
-        self.app.draining = True
+        self.app.condition.draining = True
         self._stopped_at = time.monotonic()
         loop = asyncio.get_running_loop()
         loop.call_later(min(IDLE_SECONDS, self._grace_seconds), self._close_idle)

@@ -40,11 +40,10 @@ def split(name: str) -> tuple[str, str]:
     if not colon or "/" in tag:
         repository, tag = name, digest or "latest"
     first, slash, _ = repository.partition("/")
-    if not slash:
-        repository = f"docker.io/library/{repository}"
-    elif not re.search(r"[.:]|^localhost$", first):
+    if not slash or not re.search(r"[.:]|^localhost$", first):
         repository = f"docker.io/{repository}"
-    return repository, tag
+    # Docker's own images have a second name there.
+    return re.sub(r"^docker\.io/(?=[^/]+$)", "docker.io/library/", repository), tag
 
 
 def resolve(file: Path, name: str) -> Image:
@@ -64,6 +63,12 @@ def resolve(file: Path, name: str) -> Image:
         )
     except tools.SetupError as error:
         raise UnknownImage(f'failed to pull image "{name}": {error}') from error
+
+
+def metrics_port(file: Path, name: str) -> int | None:
+    """Where the image's program has metrics for Prometheus, at /metrics; None if it has none."""
+    entry = tomllib.loads(file.read_text()).get("image", {}).get(split(name)[0], {})
+    return int(entry["metrics"]) if "metrics" in entry else None
 
 
 def _fill(text: str) -> str:

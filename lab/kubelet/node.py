@@ -17,9 +17,12 @@ from typing import Any
 from lab.kubelet import status
 from lab.kubelet.api import MERGE, STRATEGIC, UNREACHABLE, ApiError, Json
 from lab.kubelet.pod import Node, Pod
+from lab.kubelet.targets import Targets
 
 CAPACITY = {"cpu": "1k", "memory": "1Ti", "pods": "1k", "ephemeral-storage": "1Ti"}
 PREFIX_LENGTH = 16
+ADDRESS_ANNOTATION = "lab/address"
+"""For a pod that others have to know the address of: one of the first 256, which no other pod gets."""
 RETRY_SECONDS = 0.2
 
 
@@ -37,6 +40,7 @@ class Kubelet:
         # The first 256 are the node's and the API server's.
         self._addresses = [str(network[index]) for index in range(256, network.num_addresses - 1)]
         self._next = 0
+        self._targets = Targets(node.directory / "targets.json", node.images)
 
     async def run(self) -> None:
         await self._register()
@@ -103,6 +107,7 @@ class Kubelet:
         elif node == self._node.name and self._concerns(manifest):
             self._pods[uid] = Pod(self._node, manifest, self._address(manifest))
             self._spawn(self._pods[uid].run())
+            self._targets.add(manifest, self._pods[uid].address)
 
     def _concerns(self, manifest: Json) -> bool:
         """A finished pod found at our start stays as it is until it is deleted."""
@@ -114,11 +119,14 @@ class Kubelet:
         self._pending.pop(uid, None)
         if pod := self._pods.pop(uid, None):
             pod.stop(0)
+            self._targets.remove(uid)
 
     def _address(self, manifest: Json) -> str:
         """Its address from before our restart, or the one that has been free for longest."""
         if manifest["spec"].get("hostNetwork"):
             return self._node.address
+        if fixed := (manifest["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION):
+            return str(fixed)
         if known := manifest["status"].get("podIP"):
             return str(known)
         used = {pod.address for pod in self._pods.values()}

@@ -1,6 +1,6 @@
 """Probes: one check of a container, and when a row of them is a verdict.
 
-Lives here: HTTP, TCP and exec checks, thresholds and timing. What follows from a verdict is the
+Lives here: HTTP, TCP, gRPC and exec checks, thresholds and timing. What follows from a verdict is the
 container's business (container.py).
 """
 
@@ -43,6 +43,8 @@ def parse(spec: Json, container: Json, address: str, execute: Callable[[list[str
     elif "tcpSocket" in spec:
         target = spec["tcpSocket"]
         check = _tcp(target.get("host") or address, _port(target["port"], container))
+    elif "grpc" in spec:
+        check = _grpc(spec["grpc"], address, timeout)
     elif "exec" in spec:
 
         async def check() -> Outcome:
@@ -136,5 +138,26 @@ def _tcp(host: str, port: int) -> Callable[[], Awaitable[Outcome]]:
         _, writer = await asyncio.open_connection(host, port)
         writer.close()
         return Outcome.OK
+
+    return check
+
+
+def _grpc(spec: Json, address: str, timeout_seconds: float) -> Callable[[], Awaitable[Outcome]]:
+    """The health protocol's Check; its messages are small enough to be written out here."""
+    target, name = f"{address}:{spec['port']}", (spec.get("service") or "").encode()
+    request = b"\x0a" + bytes([len(name)]) + name if name else b""
+    serving = b"\x08\x01"
+
+    async def check() -> Outcome:
+        # It takes longer to import than all the rest, and few labs have such a probe.
+        import grpc.aio
+
+        options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
+        async with grpc.aio.insecure_channel(target, options=options) as channel:
+            try:
+                answer = await channel.unary_unary("/grpc.health.v1.Health/Check")(request, timeout=timeout_seconds)
+            except grpc.aio.AioRpcError as error:
+                return Outcome.REFUSED if error.code() is grpc.StatusCode.UNAVAILABLE else Outcome.BAD
+        return Outcome.OK if answer == serving else Outcome.BAD
 
     return check

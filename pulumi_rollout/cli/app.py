@@ -13,10 +13,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pulumi_rollout.cli.options import App, Folder, Order, Output, Seconds, Stack, order, site, takes
+from pulumi_rollout.cli.options import (
+    App,
+    Folder,
+    Order,
+    Output,
+    Saved,
+    Seconds,
+    Stack,
+    order,
+    policy,
+    site,
+    takes,
+    world,
+)
 from pulumi_rollout.errors import RolloutError
 
 if TYPE_CHECKING:
+    from pulumi_rollout.cli.simulate import Policy, World
     from pulumi_rollout.cli.talk import Site
     from pulumi_rollout.core.plan import Verb
 
@@ -205,16 +219,13 @@ def undo(
 def plan(
     stack: Stack = None,
     cwd: Folder = None,
-    json_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Read what `pulumi preview --json --show-sames` printed, and run nothing."),
-    ] = None,
+    json_file: Saved = None,
     output: Output = "text",
 ) -> None:
     """What the next `pulumi up` would do: steps, gates, how long."""
     from pulumi_rollout.cli import stack as pulumi
 
-    found = pulumi.saved_releases(json_file) if json_file else pulumi.releases(stack, cwd)
+    found = pulumi.releases(stack, cwd, json_file)
     if output == "json":
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     elif found:
@@ -223,6 +234,34 @@ def plan(
         render.show(line for one in found for line in render.plan(one))
     else:
         typer.echo("the stack has no rollouts", err=True)
+
+
+@app.command()
+@takes(world, policy)
+def simulate(
+    what: "World",
+    otherwise: "Policy",
+    app: Annotated[str | None, typer.Argument(help="The application whose policy it is.", show_default=False)] = None,
+    stack: Stack = None,
+    cwd: Folder = None,
+    json_file: Saved = None,
+    output: Output = "text",
+) -> None:
+    """How often a policy would be wrong, and how soon right: with the stack's, or without one with the default."""
+    from pulumi_rollout.cli import simulate as chances
+    from pulumi_rollout.cli import stack as pulumi
+
+    if app or stack or cwd or json_file:
+        chosen = chances.chosen(pulumi.plans(stack, cwd, json_file), app)
+    else:
+        chosen = chances.default_plan()
+    found = chances.run(chances.changed(chosen, otherwise), what)
+    if output == "json":
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        from pulumi_rollout.cli import render
+
+        render.show(render.simulation(found))
 
 
 def _give(where: "Site", app: str, verb: "Verb", how: Order, percent: int | None = None) -> None:

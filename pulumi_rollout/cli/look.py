@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pulumi_rollout import origin
-from pulumi_rollout.core.gates import judge
+from pulumi_rollout.cli.gate_view import GateView, gate_views
+from pulumi_rollout.core.model import Frozen
 from pulumi_rollout.core.moves import apex_of, current, step_number
-from pulumi_rollout.core.plan import Frozen, Plan
-from pulumi_rollout.core.state import Answer, Command, Evidence, Phase, State
+from pulumi_rollout.core.state import Answer, Command, Phase, State
 from pulumi_rollout.journal import Entry, Journal, Record
 from pulumi_rollout.lock import PROCESS_ANNOTATION, holder
 
@@ -54,19 +54,6 @@ class Version(Frozen):
     hash: str
     name: str
     image: str | None
-
-
-class GateView(Frozen):
-    """One gate's counts and verdict. + limit_percent: the most requests that may be bad"""
-
-    id: str
-    verdict: str
-    limit_percent: float
-    canary_total: int
-    canary_bad: int
-    stable_total: int
-    stable_bad: int
-    no_data: str | None
 
 
 class LockView(Frozen):
@@ -168,7 +155,7 @@ def status(facts: Facts) -> Status:
         commit=record.commit,
         because=_because(state, cut_off),
         verdict=state.reason,
-        gates=_gates(plan, state),
+        gates=gate_views(plan, state),
         lock=_lock(lease),
         answers=tuple(_answered(answer) for answer in state.answers),
         asked=tuple(_unanswered(command) for command in unanswered),
@@ -239,24 +226,6 @@ def _because(state: State, cut_off: bool) -> str | None:
     if cut_off:
         return "the process that ran it is gone: the next `pulumi up` goes on from here, or puts the old version back"
     return state.pause_reason
-
-
-def _gates(plan: Plan, state: State) -> tuple[GateView, ...]:
-    found = []
-    for gate in plan.gates:
-        evidence = state.evidence.get(gate.id, Evidence())
-        view = GateView(
-            id=gate.id,
-            verdict=str(judge(plan, gate, evidence).verdict),
-            limit_percent=100 * gate.max_bad_ratio,
-            canary_total=evidence.canary.total,
-            canary_bad=evidence.canary.bad,
-            stable_total=evidence.stable.total,
-            stable_bad=evidence.stable.bad,
-            no_data=evidence.no_data,
-        )
-        found.append(view)
-    return tuple(found)
 
 
 def _lock(lease: Manifest | None) -> LockView | None:

@@ -13,19 +13,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 if TYPE_CHECKING:
+    from pulumi_rollout.cli.simulate import Policy, World
     from pulumi_rollout.cli.talk import Site
 
 App = Annotated[str, typer.Argument(help="The application's name.", show_default=False)]
 Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="For people, or for programs.")]
 Stack = Annotated[str | None, typer.Option("--stack", "-s", help="The Pulumi stack; the selected one otherwise.")]
 Folder = Annotated[str | None, typer.Option("--cwd", "-C", metavar="DIR", help="The Pulumi project's directory.")]
+Saved = Annotated[
+    str | None,
+    typer.Option(
+        "--json-file",
+        metavar="FILE",
+        help="Read what `pulumi preview --json --show-sames` printed, and run nothing.",
+    ),
+]
 
 
 def seconds(text: str) -> float:
     """A duration such as 30s, in seconds."""
     from pydantic import TypeAdapter, ValidationError
 
-    from pulumi_rollout.core.strategies import Duration
+    from pulumi_rollout.core.written import Duration
 
     try:
         value: float = TypeAdapter(Duration).validate_python(text)
@@ -74,6 +83,56 @@ def order(
 ) -> Order:
     """How a command is given."""
     return Order(reason, revision, timeout)
+
+
+def world(
+    rate: Annotated[float, typer.Option("--rate", help="Requests a second of all users.")] = 100.0,
+    error: Annotated[float, typer.Option("--error", help="The bad version's share of failed requests.")] = 0.02,
+    error_after: Annotated[
+        str,
+        typer.Option(
+            "--error-after",
+            metavar="WHEN",
+            help="Until then it is as good as the old one: 90s since its first request, or from a weight of 50%.",
+        ),
+    ] = "",
+    stable_error: Annotated[
+        float, typer.Option("--stable-error", help="The same of the old and the good one.")
+    ] = 0.001,
+    slow: Annotated[float, typer.Option("--slow", help="The bad version's share of requests beyond the bound.")] = 0.0,
+    stable_slow: Annotated[float, typer.Option("--stable-slow", help="Of the old version and a good one.")] = 0.0,
+    bursts: Annotated[
+        str,
+        typer.Option("--bursts", metavar="LENGTH/EVERY", help="All requests fail now and then, as in 2s/5m."),
+    ] = "",
+    scrape: Annotated[
+        float,
+        typer.Option("--scrape", metavar="DURATION", parser=seconds, help="How often counters are read."),
+    ] = "5s",  # type: ignore[assignment]
+    runs: Annotated[int, typer.Option("--runs", help="Releases of each version.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed has the same luck.")] = 1,
+) -> "World":
+    """What happens in a simulated release."""
+    from pulumi_rollout.cli.simulate import World
+
+    return World(rate, error, error_after, stable_error, slow, stable_slow, bursts, scrape, runs, seed)
+
+
+def policy(
+    min_percent: Annotated[float | None, typer.Option("--min-percent", help="Of the success rate.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="The steps, as in 10,25,50.")] = None,
+    interval: Annotated[float | None, typer.Option("--interval", metavar="DURATION", parser=seconds)] = None,
+    max_wait: Annotated[float | None, typer.Option("--max-wait", metavar="DURATION", parser=seconds)] = None,
+    min_samples: Annotated[int | None, typer.Option("--min-samples")] = None,
+    alpha: Annotated[float | None, typer.Option("--alpha")] = None,
+    beta: Annotated[float | None, typer.Option("--beta")] = None,
+    evidence: Annotated[str | None, typer.Option("--evidence", help="required or sufficient.")] = None,
+    failures: Annotated[str | None, typer.Option("--failures", help="auto, independent or bursty.")] = None,
+) -> "Policy":
+    """What is to be otherwise than in the policy, to see what it would change."""
+    from pulumi_rollout.cli.simulate import Policy
+
+    return Policy(min_percent, weights, interval, max_wait, min_samples, alpha, beta, evidence, failures)
 
 
 def takes(*makers: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

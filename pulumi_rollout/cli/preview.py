@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from pulumi_rollout.core.plan import Frozen, Plan
+from pulumi_rollout.core.model import Frozen
+from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.errors import RolloutError
 from pulumi_rollout.inputs import TYPE
 
@@ -25,6 +26,7 @@ class Release(Frozen):
     + change: a walk; a first release, which has no steps; new settings for the revision that serves;
       settle, where a walk was cut off or left something over; none; or removed
     + plan: of the walk; None where there is none, or where only the update will know it
+    + notes: what its gates need and catch, at the traffic that the preview has seen
     """
 
     app: str
@@ -34,6 +36,7 @@ class Release(Frozen):
     to_revision: str | None
     plan: Plan | None
     worst_case_seconds: float | None
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -56,6 +59,12 @@ def releases(preview: Manifest) -> list[Release]:
     return [_release(step, diagnostics) for step in preview.get("steps") or [] if _is_rollout(step)]
 
 
+def plans(preview: Manifest) -> dict[str, Plan]:
+    """The plan of each application that a preview declares, whether it would be walked or not."""
+    found = [(step["newState"].get("inputs") or {}) for step in preview.get("steps") or [] if _is_declared(step)]
+    return {inputs.get("app", ""): plan for inputs in found if (plan := _plan(inputs)) is not None}
+
+
 def problems(preview: Manifest) -> list[str]:
     """Pulumi's own words for what has failed."""
     found = preview.get("diagnostics") or []
@@ -68,6 +77,10 @@ def _is_rollout(step: Manifest) -> bool:
     return state.get("type") == TYPE and step.get("op") not in ("replace", "delete-replaced")
 
 
+def _is_declared(step: Manifest) -> bool:
+    return _is_rollout(step) and bool(step.get("newState"))
+
+
 def _release(step: Manifest, diagnostics: list[Manifest]) -> Release:
     old, new = step.get("oldState") or {}, step.get("newState") or {}
     inputs = new.get("inputs") or old.get("inputs") or {}
@@ -75,9 +88,10 @@ def _release(step: Manifest, diagnostics: list[Manifest]) -> Release:
     declared = (inputs.get("revision") or {}).get("hash") if new else None
     change = _change(step, serving, declared)
     plan = _plan(inputs) if change == "walk" else None
-    warnings = [
-        _words(each) for each in diagnostics if each.get("urn") == step.get("urn") and each["severity"] == "warning"
-    ]
+    said = {
+        severity: tuple(_words(one) for one in diagnostics if one.get("urn") == step.get("urn") and _is(one, severity))
+        for severity in ("info", "warning")
+    }
     return Release(
         app=inputs.get("app", ""),
         namespace=inputs.get("namespace", ""),
@@ -86,7 +100,8 @@ def _release(step: Manifest, diagnostics: list[Manifest]) -> Release:
         to_revision=declared,
         plan=plan,
         worst_case_seconds=plan.worst_case_seconds() if plan else None,
-        warnings=tuple(warnings),
+        notes=said["info"] if plan else (),
+        warnings=said["warning"],
     )
 
 
@@ -114,6 +129,10 @@ def _plan(inputs: Manifest) -> Plan | None:
             f"the plan of {inputs.get('app')} is not one that this version of `rollout` knows: use the version that is "
             "installed with the Pulumi program"
         ) from error
+
+
+def _is(diagnostic: Manifest, severity: str) -> bool:
+    return str(diagnostic.get("severity")).partition("#")[0] == severity
 
 
 def _words(diagnostic: Manifest) -> str:

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
 
-from pulumi_rollout.cli.look import Ended, GateView, Standing, Status, Version
+from pulumi_rollout.cli.gate_view import GateView
+from pulumi_rollout.cli.look import Ended, Standing, Status, Version
 from pulumi_rollout.cli.preview import Release
+from pulumi_rollout.core.gates import asks
+from pulumi_rollout.core.measures import Source
 from pulumi_rollout.inputs import REVISION_LABEL
 from pulumi_rollout.observe import pod_reason
+
+if TYPE_CHECKING:
+    from pulumi_rollout.cli.simulate import Simulation
 
 Manifest = dict[str, Any]
 Cell = str | Text
 
+# Of a simulation, as `Version.cells` has them.
+COLUMNS = ("VERSION", "PROMOTED", "PUT BACK", "UNDECIDED", "HALF WITHIN", "95 % WITHIN", "FAILED REQUESTS")
 BAR_WIDTH = 30
 COMMIT_LENGTH = 9
 STYLES = {
@@ -32,7 +40,7 @@ STYLES = {
     Standing.FAILED: ("✖", "red"),
 }
 OUTCOMES = {"succeeded": "green", "failed": "red", "stopped": "yellow"}
-VERDICTS = {"pass": "green", "fail": "red", "undecided": "cyan"}
+VERDICTS = {"pass": "green", "fail": "red", "hold": "yellow", "undecided": "cyan"}
 
 
 def show(lines: Iterable[RenderableType]) -> None:
@@ -127,9 +135,10 @@ def plan(release: Release) -> list[Text]:
     ]
     gates: list[list[Cell]] = [
         [
-            gate.id,
-            f"{100 * gate.max_bad_ratio:g} %",
-            f"{(source := release.plan.sources[gate.source]).kind} {source.address}",
+            gate.id + (" (dry run)" if gate.dry_run else ""),
+            asks(gate),
+            "alpha" if gate.id in release.plan.judging else "",
+            _source(release.plan.sources.get(gate.source or "")),
         ]
         for gate in release.plan.gates
     ]
@@ -137,11 +146,18 @@ def plan(release: Release) -> list[Text]:
     lines = [
         *before,
         *table(["STEP", "WEIGHT", "INTERVAL", "MAX WAIT", "CONFIRMED BY"], steps),
-        *(table(["GATE", "BAD AT MOST", "SOURCE"], gates) if gates else [Text("no gates: nothing judges it")]),
+        *(table(["GATE", "WANTS", "SHARES", "SOURCE"], gates) if gates else [Text("no gates: nothing judges it")]),
         Text(f"worst case {lasted(release.plan.worst_case_seconds())}, people's waiting left out"),
+        *(Text(text) for text in release.notes),
         *(Text(f"warning: {text}", "yellow") for text in release.warnings),
     ]
     return [title, *(Text("  ") + line for line in lines)]
+
+
+def simulation(found: Simulation) -> list[Text]:
+    """What a policy would do with a good and with a bad version."""
+    versions = [version.cells for version in (found.good, found.bad) if version is not None]
+    return [Text(found.title), *table(COLUMNS, versions), *map(Text, found.chances)]
 
 
 def tree(now: Status, pods: Sequence[Manifest], note: str | None) -> RenderableType:
@@ -230,13 +246,16 @@ def _lock(now: Status) -> str:
     return f"{now.lock.holder} since {now.lock.since}, last heartbeat {now.lock.renewed} (by its own clock)"
 
 
+def _source(source: Source | None) -> str:
+    """Where a gate's numbers come from; without a source, from the cluster."""
+    return "the cluster" if source is None else " ".join(filter(None, (source.kind, source.address or source.proxy)))
+
+
 def _gate(gate: GateView) -> Text:
-    counts = f"{gate.canary_bad:,} of {gate.canary_total:,} bad (limit {gate.limit_percent:g} %)"
-    stable = f"stable {gate.stable_bad:,} of {gate.stable_total:,}"
-    nothing = f"; no data: {gate.no_data}" if gate.no_data else ""
-    return Text.assemble(
-        f"{gate.id.replace('_', ' ')}  ", (gate.verdict, VERDICTS[gate.verdict]), f"  {counts}; {stable}{nothing}"
-    )
+    shown = " (dry run)" if gate.dry_run else ""
+    more = f"; {gate.held}" if gate.held else f"; no data: {gate.no_data}" if gate.no_data else ""
+    verdict = (f"{gate.verdict}{shown}", VERDICTS[gate.verdict])
+    return Text.assemble(f"{gate.id.replace('_', ' ')}  ", verdict, f"  {gate.seen}{more}")
 
 
 def _said(at: str, by: str, verb: str, text: str, accepted: bool | None) -> Text:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pulumi_rollout.cli import preview
 from pulumi_rollout.cli.look import Facts, images, moment, serving_of
+from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import Phase
 from pulumi_rollout.errors import Refused, RolloutError
 from pulumi_rollout.journal import Entry
@@ -24,8 +25,18 @@ Manifest = dict[str, Any]
 DIRTY = "-dirty"
 
 
-def releases(stack: str | None, folder: str | None) -> list[preview.Release]:
-    """What `pulumi preview` says of each rollout. Raises RolloutError with Pulumi's own words."""
+def releases(stack: str | None, folder: str | None, saved: str | None = None) -> list[preview.Release]:
+    """What `pulumi preview` says of each rollout, or what it has said in a file. Raises RolloutError with Pulumi's
+    own words."""
+    return preview.releases(_saved(saved) if saved else _previewed(stack, folder))
+
+
+def plans(stack: str | None, folder: str | None, saved: str | None) -> dict[str, Plan]:
+    """The plan of each application of the stack, whether the next update would walk it or not."""
+    return preview.plans(_saved(saved) if saved else _previewed(stack, folder))
+
+
+def _previewed(stack: str | None, folder: str | None) -> Manifest:
     done = _pulumi(["preview", "--json", "--show-sames", *_stack(stack)], folder)
     try:
         found: Manifest = json.loads(done.stdout)
@@ -34,10 +45,10 @@ def releases(stack: str | None, folder: str | None) -> list[preview.Release]:
         raise RolloutError(words.removeprefix("error: ")) from None
     if done.returncode:
         raise RolloutError("\n".join(preview.problems(found)) or done.stderr.strip())
-    return preview.releases(found)
+    return found
 
 
-def saved_releases(path: str) -> list[preview.Release]:
+def _saved(path: str) -> Manifest:
     """The same from a file that `pulumi preview --json --show-sames` has written."""
     try:
         found = json.loads(Path(path).read_text())
@@ -47,7 +58,7 @@ def saved_releases(path: str) -> list[preview.Release]:
         raise RolloutError(f"{path} is not the output of `pulumi preview --json`: it has no steps")
     if failed := preview.problems(found):
         raise RolloutError("\n".join(failed))
-    return preview.releases(found)
+    return found
 
 
 def earlier(facts: Facts, to: str | None) -> Entry:

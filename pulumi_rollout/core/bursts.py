@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from math import exp, inf, log, log1p
 
-from pulumi_rollout.core.plan import Frozen
+from pulumi_rollout.core.model import Frozen
 
 BLOCK_SECONDS = 10.0
 # The share of its wealth that each loses in a block without failure: from a little too bad to broken.

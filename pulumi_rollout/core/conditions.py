@@ -5,7 +5,7 @@ Pure. Lives here: when a move is done, and what is astray. Not here: what follow
 
 from __future__ import annotations
 
-from pulumi_rollout.core.gates import Verdict, judge
+from pulumi_rollout.core.gates import Verdict
 from pulumi_rollout.core.moves import (
     Apex,
     Capacity,
@@ -32,7 +32,10 @@ def deadline(plan: Plan, state: State, move: Move) -> tuple[float, str]:
             return max(plan.steps[step].max_wait_seconds, plan.steps[step].interval_seconds), "maxWait"
         case _:
             limits = plan.limits
-            return limits.propagation_seconds + max(limits.settle_seconds, limits.drain_seconds), "propagation"
+            seconds = limits.propagation_seconds + max(limits.settle_seconds, limits.drain_seconds)
+            if isinstance(move, Weight) and held_back(plan, state) is not None:  # which has deadlines of its own
+                seconds += max(limits.outage_seconds, limits.no_data_revert_seconds)
+            return seconds, "propagation"
 
 
 def unmet(plan: Plan, state: State, seen: Seen, move: Move) -> str | None:
@@ -59,7 +62,8 @@ def lacking(plan: Plan, state: State, seen: Seen, move: Move) -> str | None:
             return _capacity_unmet(plan, state, seen, percent)
         case Weight(percent):
             if seen.weight_percent != percent:
-                return too_few(seen, percent) or f"the route does not have weight {percent} yet"
+                held = held_back(plan, state) if percent > (seen.weight_percent or 0) else None
+                return held or too_few(seen, percent) or f"the route does not have weight {percent} yet"
             return seen.route_problem
         case Dwell(step):
             if seen.weight_percent != state.weight_percent:
@@ -88,10 +92,23 @@ def astray(state: State, seen: Seen, move: Move) -> str | None:
     return "the route is not as it was before yet" if left and seen.weight_percent is not None else None
 
 
+def edited(state: State, seen: Seen, move: Move) -> str | None:
+    """What somebody else has made of a weight that the walk has seen in place; None while it stands, or is on its
+    way. At weight 0, a canary that is not listed is as good."""
+    stands = isinstance(move, Dwell) or (isinstance(move, Capacity) and state.phase is not Phase.PREPARING)
+    if not stands or (seen.weight_percent or 0) == state.weight_percent:
+        return None
+    if seen.weight_percent is None:
+        found = f"it does not list the new version, which had weight {state.weight_percent}"
+    else:
+        found = f"it has weight {seen.weight_percent} instead of {state.weight_percent}"
+    return f"somebody has edited the route: {found}{because(seen.route_problem)}"
+
+
 def _capacity_unmet(plan: Plan, state: State, seen: Seen, percent: int) -> str | None:
     if state.phase is Phase.PREPARING and state.stable is not None and not state.skips_steps:
         for gate in plan.gates:
-            if (reason := state.evidence[gate.id].no_data) is not None:
+            if (reason := state.evidence[gate.id].no_data) is not None and not gate.dry_run:
                 return too_few(seen, percent) or f"gate {gate.id} has no data: {reason}"
     return too_few(seen, percent)
 
@@ -108,15 +125,32 @@ def _dwell_unmet(plan: Plan, state: State, held: float, number: int) -> str | No
     step = plan.steps[number]
     if state.move <= state.approved_move:
         return None
+    if (reason := held_back(plan, state)) is not None:
+        return reason
     for gate in plan.gates:
         evidence = state.evidence[gate.id]
-        judgement = judge(plan, gate, evidence)
-        if plan.evidence == "required" and judgement.verdict is not Verdict.PASS:
+        if gate.dry_run:
+            continue
+        if plan.evidence == "required" and evidence.judgement.verdict is not Verdict.PASS:
             return f"gate {gate.id} is undecided after {evidence.canary.total:,} canary requests"
-        if judgement.step_total < plan.limits.min_samples:
-            seen = f"{judgement.step_total} of {plan.limits.min_samples} requests seen at this step"
-            return f"gate {gate.id} waits: {seen}{because(evidence.no_data)}"
+        if gate.test in COUNTING and evidence.judgement.step_total < plan.limits.min_samples:
+            counted = f"{evidence.judgement.step_total} of {plan.limits.min_samples} requests seen at this step"
+            warm = " behind the warm-up" if evidence.canary.warm_total else ""
+            return f"gate {gate.id} waits: {counted}{warm}{because(evidence.no_data)}"
     return None if held >= step.interval_seconds else f"{held:.0f} of {step.interval_seconds:.0f} s"
+
+
+# The gates that want to have seen requests before a step ends.
+COUNTING = ("objective", "baseline")
+
+
+def held_back(plan: Plan, state: State) -> str | None:
+    """Why the weight may not rise although nothing speaks against the revision, or None."""
+    for gate in plan.gates:
+        judgement = state.evidence[gate.id].judgement
+        if judgement.verdict is Verdict.HOLD and not gate.dry_run:
+            return f"gate {gate.id} holds: {judgement.reason}"
+    return None
 
 
 def because(reason: str | None) -> str:

@@ -24,8 +24,8 @@ side of its mean (Grünbaum 1960), so the difference loses no digits, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import exp, expm1, lgamma, log, log1p, pi
+from collections.abc import Iterable, Sequence
+from math import exp, expm1, inf, lgamma, log, log1p, pi
 
 # Nodes and weights of the double-exponential rule for integrals of exp(-v) times something smooth over
 # v > 0: v = exp(t - exp(-t)), t in equal steps (Takahasi and Mori, 1974). Beyond both ends is nothing.
@@ -121,5 +121,56 @@ def log_mixture(tests: Sequence[tuple[int, float]], begun: int) -> float:
     """
     weighted = [log_weight(order) + log_e for order, log_e in tests]
     weighted.append(-log(begun + 1))
-    largest = max(weighted)
-    return largest + log(sum(exp(value - largest) for value in weighted))
+    return log_sum(weighted)
+
+
+def log_sum(values: Iterable[float]) -> float:
+    """ln of the sum of e^value, however large or small the values are; of none it is -inf."""
+    known = tuple(values)
+    largest = max(known, default=-inf)
+    return largest if largest == -inf else largest + log(sum(exp(value - largest) for value in known))
+
+
+def log_tails(total: int, bad: int, p: float) -> tuple[float, float]:
+    """ln of the chances that of so many requests, each bad with chance p, fewer than `bad` are bad, and that at
+    least `bad` are: I_p(s, n-s+1), DLMF 8.17.5, by the two sides of the integral above. 0 < p < 1."""
+    if bad <= 0:
+        return -inf, 0.0
+    if bad > total:
+        return 0.0, -inf
+    below, above = _log_sides(total - 1, bad - 1, p)
+    whole = log_e_both(total - 1, bad - 1, p)
+    return above - whole, below - whole
+
+
+def log_sprt(total: int, bad: int, p0: float, p1: float) -> float:
+    """ln of the likelihood ratio of "p = p1" to "p = p0", p0 < p1: s ln(p1/p0) + (n-s) ln((1-p1)/(1-p0)).
+
+    Wald's sequential probability ratio test, Annals of Mathematical Statistics 16(2), 1945. Its bounds are those of
+    `log_sprt_bounds`. For a p1 that is named beforehand it needs the fewest requests; p1 wrong, it may need many
+    more than `log_e_fail`, which has no p1. Assumed is the same as there: a chance of at most p0, or at least p1,
+    at each request, whatever came before it; what lies between p0 and p1 may be decided either way.
+    """
+    gap = p1 - p0
+    return bad * log1p(gap / p0) + (total - bad) * log1p(-gap / (1 - p0))
+
+
+def log_sprt_bounds(alpha: float, beta: float) -> tuple[float, float]:
+    """Where `log_sprt` ends: it passes at ln(beta) or below and fails at ln(1/alpha) or above.
+
+    By Ville's inequality, for the ratio and for its inverse, a version that meets p0 fails with a chance of at most
+    alpha, and one at p1 or worse passes with one of at most beta, whether the test ever ends or not. Wald's own
+    bounds, ln(beta/(1-alpha)) and ln((1-beta)/alpha), are nearer and keep only the sum of the two.
+    """
+    return log(beta), log(1 / alpha)
+
+
+def most_log_e_fail(total: int, bad: int, p0: float) -> float:
+    """No less than `log_e_fail`, at a tenth of its price: where this is small, nothing exact is needed.
+
+    With no more bad requests than p0 allows, the likelihood falls from 1 at p0, so its mean over (p0, 1] is at most 1;
+    else the integral over (p0, 1] is at most the one over all of [0, 1]. By less than 1 too much where the prior's
+    updated mean is above p0, as at least 1/e of the whole is then above p0 (Grünbaum). For `log_e_pass`, exchange good
+    and bad: most_log_e_fail(total, total - bad, 1 - p0).
+    """
+    return 0.0 if bad <= p0 * total else log_e_both(total, bad, p0) - log1p(-p0)

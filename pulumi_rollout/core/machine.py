@@ -3,18 +3,17 @@
 A walk is a list of moves (`moves.py`). Each move has actions, which are idempotent, and a condition on what is
 seen (`conditions.py`); when the condition holds, the next move begins. Going forward is one list, made
 from the plan; going back is another. A breach, a deadline or a stop changes from the first to the second.
-Not here: how an action is performed, how a strategy becomes steps, what a gate's numbers mean, what
-operators can ask for (`commands.py`).
+Not here: how an action is performed, how a strategy becomes steps, what gates say of their
+numbers (`judging.py`), what operators can ask for (`commands.py`).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from pulumi_rollout.core import conditions
+from pulumi_rollout.core import conditions, judging
 from pulumi_rollout.core.commands import obey
 from pulumi_rollout.core.conditions import because
-from pulumi_rollout.core.gates import Verdict, begin_step, bet, explain, fold, judge, shared
 from pulumi_rollout.core.moves import (
     Capacity,
     Drain,
@@ -36,11 +35,10 @@ from pulumi_rollout.core.state import (
     TRANSITIONS,
     Action,
     Decision,
-    Evidence,
     Phase,
     Pin,
     PointApex,
-    Reading,
+    ReplacePod,
     Resize,
     Restore,
     Scale,
@@ -55,11 +53,13 @@ QUICK_SECONDS, LOOK_SECONDS, SLOW_SECONDS, SLOW_AFTER_SECONDS = 0.25, 0.5, 1.0, 
 
 
 class Breach(NamedTuple):
-    """Why a walk must turn back. + judged: it speaks against the revision; + freezes: people may be asked instead"""
+    """Why a walk must turn back. + judged: it speaks against the revision; + freezes: people may be asked instead;
+    + pod: the only one that fails"""
 
     reason: str
     judged: bool
     freezes: bool = False
+    pod: str | None = None
 
 
 def decide(plan: Plan, state: State, seen: Seen) -> Decision:
@@ -67,8 +67,10 @@ def decide(plan: Plan, state: State, seen: Seen) -> Decision:
     if state.phase in FINAL or state.held:
         return Decision(state=state)
     state = obey(plan, state, seen.commands, seen.now)
-    state = _with_met(plan, _with_evidence(plan, state, seen), seen)
+    state = _with_met(plan, _with_entry(plan, judging.look(plan, state, seen), seen), seen)
     if state.phase is not Phase.REVERTING and (breach := _breach(plan, state, seen)):
+        if breach.pod is not None and not state.replaced and seen.canary_replicas > 1 and seen.canary_ready:
+            return _replace(state, breach.pod)
         turn = _freeze if _may_freeze(plan, state, seen, breach) else _revert
         return turn(plan, state, seen, breach)
     if state.phase is Phase.PAUSED:
@@ -81,7 +83,7 @@ def decide(plan: Plan, state: State, seen: Seen) -> Decision:
         return _give_up(state, seen, unmet)
     slow = SLOW_SECONDS if seen.now - state.move_at > SLOW_AFTER_SECONDS else QUICK_SECONDS
     wait = LOOK_SECONDS if isinstance(move, Dwell) else slow
-    return Decision(state=state, actions=_actions(state, seen, move), wait_seconds=wait)
+    return Decision(state=state, actions=_actions(plan, state, seen, move), wait_seconds=wait)
 
 
 def waiting_for(plan: Plan, state: State, seen: Seen) -> str:
@@ -91,28 +93,22 @@ def waiting_for(plan: Plan, state: State, seen: Seen) -> str:
     return state.pause_reason or conditions.unmet(plan, state, seen, current(plan, state)) or ""
 
 
-def _with_evidence(plan: Plan, state: State, seen: Seen) -> State:
-    # Once the route is back on the apex, v2's requests are counted there.
-    promoted = state.phase is Phase.PROMOTING and apex_of(state, current(plan, state)) == state.revision
-    evidence = {
-        gate.id: bet(
-            gate,
-            fold(state.evidence.get(gate.id, Evidence()), seen.readings.get(gate.id, _NO_READING), promoted=promoted),
-        )
-        for gate in plan.gates
-        if gate.id in seen.readings or gate.id not in state.evidence
-    }
-    return state.model_copy(update={"evidence": {**state.evidence, **evidence}})
-
-
-_NO_READING = Reading(no_data="not read yet")
-
-
 def _with_met(plan: Plan, state: State, seen: Seen) -> State:
     """Note since when the current move's condition holds; a condition that is lost begins anew."""
     if conditions.lacking(plan, state, seen, current(plan, state)) is not None:
         return state.model_copy(update={"met_at": None})
     return state if state.met_at is not None else state.model_copy(update={"met_at": seen.now})
+
+
+def _with_entry(plan: Plan, state: State, seen: Seen) -> State:
+    """Note whether the canary still enters the route, also after somebody has taken it out: proxies learn of a
+    backend and of its weight separately."""
+    enters = seen.weight_percent == 0 and state.unlisted_at is not None
+    if state.stable is not None and (seen.weight_percent is None or (enters and seen.route_problem is not None)):
+        return state.model_copy(update={"unlisted_at": seen.now})
+    if state.unlisted_at is None or seen.now - state.unlisted_at < plan.limits.settle_seconds:
+        return state
+    return state.model_copy(update={"unlisted_at": None})
 
 
 def _breach(plan: Plan, state: State, seen: Seen) -> Breach | None:
@@ -121,16 +117,14 @@ def _breach(plan: Plan, state: State, seen: Seen) -> Breach | None:
         return Breach(seen.stop, judged=False)
     if state.abort:
         return Breach(state.abort, judged=not state.restart)
-    for gate in plan.gates:
-        evidence = state.evidence[gate.id]
-        if judge(plan, gate, evidence).verdict is Verdict.FAIL:
-            held = f"{seen.now - state.move_at:.0f} s at {state.weight_percent} %"
-            verdict = explain(plan, gate, evidence, held, seen.now)
-            return Breach(verdict, judged=not shared(plan, gate, evidence), freezes=True)
+    if (failing := judging.failing(plan, state, seen.now)) is not None:
+        return Breach(failing.verdict, judged=failing.judged, freezes=True, pod=failing.pod)
     serving = state.weight_percent > 0 or seen.apex_revision == state.revision
     if serving and state.stable is not None and seen.canary_ready == 0:
         problem = f"the new version has no ready pod at {state.weight_percent} %{because(seen.canary_problem)}"
         return Breach(problem, judged=True)
+    if plan.on_edited == "abort" and (edited := conditions.edited(state, seen, current(plan, state))) is not None:
+        return Breach(edited, judged=False)
     return None if state.phase is Phase.PAUSED else _deadline(plan, state, seen)
 
 
@@ -144,6 +138,12 @@ def _deadline(plan: Plan, state: State, seen: Seen) -> Breach | None:
         late = f"the rollout was not over after {plan.limits.rollout_seconds:.0f} s (deadline)"
         return Breach(late, judged=False, freezes=True)
     return None
+
+
+def _replace(state: State, pod: str) -> Decision:
+    """One pod of several fails: another one takes its place, and all of them are judged once more."""
+    following = judging.anew(state).model_copy(update={"replaced": (*state.replaced, pod)})
+    return Decision(state=following, actions=(ReplacePod(pod=pod),), wait_seconds=LOOK_SECONDS)
 
 
 def _may_freeze(plan: Plan, state: State, seen: Seen, breach: Breach) -> bool:
@@ -163,7 +163,7 @@ def _freeze(plan: Plan, state: State, seen: Seen, breach: Breach) -> Decision:
 def _wait_for_people(plan: Plan, state: State, seen: Seen) -> Decision:
     """Stay paused; or, when frozen or as the policy has it, end the process and leave the walk held."""
     move = current(plan, state)
-    actions = _actions(state, seen, move)
+    actions = _actions(plan, state, seen, move)
     # Traffic is put where it belongs before nobody looks any more.
     rising = isinstance(move, Weight) and not state.frozen and (seen.weight_percent or 0) < state.weight_percent
     settled = not rising and not any(isinstance(action, SetWeight | PointApex) for action in actions)
@@ -173,9 +173,9 @@ def _wait_for_people(plan: Plan, state: State, seen: Seen) -> Decision:
     return Decision(state=state, actions=actions, wait_seconds=LOOK_SECONDS)
 
 
-def _actions(state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
+def _actions(plan: Plan, state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
     """What the move does, as far as it is not yet seen to be so. Traffic that the canary must not
-    have is taken from it during every move; it is given some by `Weight` alone."""
+    have is taken from it during every move; it is given some by `Weight`, and what somebody has taken from it."""
     actions: list[Action] = []
     apex, listed = apex_of(state, move), seen.weight_percent is not None
     if state.phase is not Phase.REVERTING:
@@ -192,11 +192,12 @@ def _actions(state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
         case Weight(percent):
             if state.phase is Phase.PREPARING:
                 actions.append(Pin(replicas=seen.stable_replicas))
-            may_rise = not state.frozen and conditions.too_few(seen, percent) is None
-            if not listed:
-                actions.append(SetWeight(percent=0))
-            elif (seen.weight_percent or 0) < percent and may_rise:
-                actions.append(SetWeight(percent=percent))
+            actions += _given(plan, state, seen, percent)
+        # While it is paused, people are at it.
+        case Dwell() | Capacity() if (
+            state.phase is not Phase.PAUSED and conditions.edited(state, seen, move) is not None
+        ):
+            actions += _given(plan, state, seen, state.weight_percent)
         case Leave() | Drain() | ScaleDown() if listed:
             if not seen.weight_percent:
                 actions.append(Restore())
@@ -208,6 +209,15 @@ def _actions(state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
     return tuple(actions)
 
 
+def _given(plan: Plan, state: State, seen: Seen, percent: int) -> list[Action]:
+    """The canary is listed, or its weight raised to this, once it may have it."""
+    if seen.weight_percent is None:
+        return [SetWeight(percent=0)]
+    held = conditions.held_back(plan, state) or conditions.too_few(seen, percent)
+    may_rise = held is None and not state.frozen and state.unlisted_at is None
+    return [SetWeight(percent=percent)] if seen.weight_percent < percent and may_rise else []
+
+
 def _advance(plan: Plan, state: State, seen: Seen) -> Decision:
     """Begin the next move, or end the walk."""
     if state.phase is Phase.REVERTING:
@@ -215,7 +225,7 @@ def _advance(plan: Plan, state: State, seen: Seen) -> Decision:
         if state.move + 1 == len(back):
             return Decision(state=_to(state, Phase.FAILED, 0, seen.now), actions=(Unpin(),))
         following = _to(state, Phase.REVERTING, state.move + 1, seen.now)
-        return Decision(state=following, actions=_actions(following, seen, back[following.move]))
+        return Decision(state=following, actions=_actions(plan, following, seen, back[following.move]))
     if confirmed_by_people(plan, state) and state.move > state.approved_move:
         return Decision(state=_paused_for_people(state, seen), wait_seconds=LOOK_SECONDS)
     way = moves(plan, first_release=state.stable is None)
@@ -225,11 +235,12 @@ def _advance(plan: Plan, state: State, seen: Seen) -> Decision:
     phase, move = way[position]
     following = _to(state, phase, position, seen.now)
     if isinstance(move, Weight):
-        following = following.model_copy(update={"weight_percent": move.percent})
+        rises = move.percent > state.weight_percent
+        warm_until = judging.warmer(plan, state, seen.now) if rises else state.warm_until
+        following = following.model_copy(update={"weight_percent": move.percent, "warm_until": warm_until})
     if isinstance(move, Weight) and following.phase is Phase.SHIFTING:
-        evidence = {name: begin_step(one) for name, one in following.evidence.items()}
-        following = following.model_copy(update={"evidence": evidence})
-    return Decision(state=following, actions=_actions(following, seen, move))
+        following = judging.begin_step(plan, following)
+    return Decision(state=following, actions=_actions(plan, following, seen, move))
 
 
 def _is_skipped(state: State, phase: Phase) -> bool:
@@ -246,7 +257,7 @@ def _revert(plan: Plan, state: State, seen: Seen, breach: Breach) -> Decision:
     following = _to(state, Phase.REVERTING, 0, seen.now)
     update = {"reason": breach.reason, "judged": breach.judged, "weight_percent": 0, "pause_reason": None}
     following = following.model_copy(update=update)
-    return Decision(state=following, actions=_actions(following, seen, current(plan, following)))
+    return Decision(state=following, actions=_actions(plan, following, seen, current(plan, following)))
 
 
 def _give_up(state: State, seen: Seen, unmet: str) -> Decision:

@@ -7,6 +7,7 @@ done, is `machine.py`'s.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from pulumi_rollout.core.plan import Plan
@@ -66,23 +67,22 @@ class ScaleDown:
 Move = Capacity | Weight | Dwell | Apex | Home | Leave | Drain | ScaleDown
 
 
-def moves(plan: Plan, *, first_release: bool) -> list[tuple[Phase, Move]]:
+def moves(plan: Plan, *, first_release: bool) -> tuple[tuple[Phase, Move], ...]:
     """The way forward. A backend enters and leaves a route at weight 0: proxies learn of routes and
     of clusters separately, and a weight on an unknown cluster is a lost request."""
+    return _way(tuple(step.weight_percent for step in plan.steps), first_release)
+
+
+@lru_cache(maxsize=64)
+def _way(weights: tuple[int, ...], first_release: bool) -> tuple[tuple[Phase, Move], ...]:
+    """Asked for several times at each look, so it is remembered."""
     if first_release:
-        return [(Phase.PREPARING, Capacity(100))]
-    way: list[tuple[Phase, Move]] = [
-        (Phase.PREPARING, Capacity(plan.steps[0].weight_percent)),
-        (Phase.PREPARING, Weight(0)),
-    ]
-    for number, step in enumerate(plan.steps):
-        way += [
-            (Phase.SHIFTING, Capacity(step.weight_percent)),
-            (Phase.SHIFTING, Weight(step.weight_percent)),
-            (Phase.SHIFTING, Dwell(number)),
-        ]
+        return ((Phase.PREPARING, Capacity(100)),)
+    way: list[tuple[Phase, Move]] = [(Phase.PREPARING, Capacity(weights[0])), (Phase.PREPARING, Weight(0))]
+    for number, weight in enumerate(weights):
+        way += [(Phase.SHIFTING, move) for move in (Capacity(weight), Weight(weight), Dwell(number))]
     way += [(Phase.PROMOTING, move) for move in (Capacity(100), Weight(100), Apex(), Weight(0), Leave(), Drain())]
-    return way
+    return tuple(way)
 
 
 def way_back(*, first_release: bool) -> list[Move]:

@@ -8,41 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
+
+from pulumi_rollout.core.measures import BY_CHANCE, Gate, Source
+from pulumi_rollout.core.model import Frozen
 
 # What an operator can ask of a walk that is under way or held (`commands.py`).
 Verb = Literal["pause", "resume", "promote", "promote-full", "abort", "restart", "set-weight"]
-
-
-class Frozen(BaseModel):
-    """Base of every model here: immutable, and an unknown key is an error rather than ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(Frozen):
-    """Where counts come from; `kind` is a key of `metrics.SOURCES`.
-
-    + address: base URL of the metrics server
-    + proxy: whose series are read; a key of the source's built-in queries
-    """
-
-    kind: str
-    address: str
-    proxy: str
-
-
-class Gate(Frozen):
-    """One condition on the new version: the share of bad requests stays at or under a limit.
-
-    + max_bad_ratio: the objective p0, in (0, 1); 0.01 for "at least 99 % succeed"
-    + source: a key of `Plan.sources`
-    """
-
-    id: str
-    metric: Literal["success_rate"]
-    max_bad_ratio: float = Field(gt=0, lt=1)
-    source: str
 
 
 class Step(Frozen):
@@ -67,7 +39,12 @@ class Limits(Frozen):
     + settle_seconds: after each change, for data planes that report before they have applied it
     + drain_seconds: after the last change, before the old version may be deleted
     + rollout_seconds: the whole walk; then it reverts
-    + min_samples: canary requests that each step must have seen before the next weight
+    + min_samples: canary requests that each step must have seen before the next weight, those of the warm-up left out
+    + warm_up_seconds: after the canary's first request, and warm_up_step_seconds after each rise of its weight or
+      number of pods, only what is badly broken fails
+    + no_data_hold_seconds: a gate that has heard nothing for so long holds the weight; no_data_revert_seconds: the
+      walk goes back
+    + outage_seconds: how long the weight is held while the old version fails the same test
     """
 
     preparing_seconds: float = Field(default=600, gt=0)
@@ -76,22 +53,34 @@ class Limits(Frozen):
     drain_seconds: float = Field(default=15, ge=0)
     rollout_seconds: float = Field(default=3600, gt=0)
     min_samples: int = Field(default=50, ge=0)
+    warm_up_seconds: float = Field(default=60, ge=0)
+    warm_up_step_seconds: float = Field(default=15, ge=0)
+    no_data_hold_seconds: float = Field(default=120, gt=0)
+    no_data_revert_seconds: float = Field(default=600, gt=0)
+    outage_seconds: float = Field(default=300, ge=0)
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether there is a warm-up at all."""
+        return self.warm_up_seconds > 0 or self.warm_up_step_seconds > 0
 
 
 class Plan(Frozen):
     """A whole walk from one revision to the next.
 
     + alpha: chance to revert a version that meets its objectives, over the whole rollout,
-      shared equally by the gates
+      shared equally by the gates that judge by chance (`judging`)
     + beta: chance to promote one that does not; kept under `evidence: required` only
     + evidence: `required` = a step ends only when every gate has shown that its objective is met;
       `sufficient` = interval and min_samples are enough as long as no gate has failed
     + failures: `independent` = each request fails on its own; `bursty` = many at once, which is judged by blocks
       of time; `auto` = as stable's own failures are seen to come
+    + fix_forward: a version that is shown to be better than the old one passes while both fail the same test
     + wait_before_traffic: somebody has to promote the walk before the first weight
     + on_wait, wait_seconds: `wait` = a paused walk waits for people without end; `hold` = after
       wait_seconds the update ends with an error, the weight stays, and the next one goes on
     + on_failure: `revert`, or `freeze` = a failed gate or deadline holds the weight for people to decide
+    + on_edited: a weight of the route that somebody else has changed is put right, or ends the walk with a revert
     + on_interrupted: a walk that was cut off is taken up where it stood, or put back and begun anew
     + on_locked: while somebody else releases the application, `refuse` or `wait`
     + forbidden_commands: what operators may not ask of this walk
@@ -107,11 +96,13 @@ class Plan(Frozen):
     beta: float = Field(default=0.05, gt=0, lt=1)
     evidence: Literal["required", "sufficient"] = "sufficient"
     failures: Literal["auto", "independent", "bursty"] = "auto"
+    fix_forward: bool = False
     limits: Limits = Limits()
     wait_before_traffic: bool = False
     on_wait: Literal["wait", "hold"] = "wait"
     wait_seconds: float = Field(default=0, ge=0)
     on_failure: Literal["revert", "freeze"] = "revert"
+    on_edited: Literal["restore", "abort"] = "restore"
     on_interrupted: Literal["resume", "restart"] = "resume"
     on_locked: Literal["refuse", "wait"] = "refuse"
     forbidden_commands: tuple[Verb, ...] = ()
@@ -139,15 +130,20 @@ class Plan(Frozen):
     @model_validator(mode="after")
     def _gates_have_sources(self) -> Plan:
         for gate in self.gates:
-            if gate.source not in self.sources:
+            if gate.source is not None and gate.source not in self.sources:
                 known = ", ".join(sorted(self.sources)) or "none"
                 raise ValueError(f"gate {gate.id} reads source {gate.source}; the plan has: {known}")
         return self
 
     @property
+    def judging(self) -> list[str]:
+        """The gates that alpha is shared by: those that judge by chance, and not only for show."""
+        return [gate.id for gate in self.gates if gate.test in BY_CHANCE and not gate.dry_run]
+
+    @property
     def gate_alpha(self) -> float:
-        """Each gate's share of alpha."""
-        return self.alpha / max(1, len(self.gates))
+        """Each judging gate's share of alpha."""
+        return self.alpha / max(1, len(self.judging))
 
     def worst_case_seconds(self) -> float:
         """The longest that this plan can take before it has promoted or reverted, people's waiting left out."""

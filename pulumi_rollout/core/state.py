@@ -10,10 +10,12 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from pulumi_rollout.core.bursts import Blocks
-from pulumi_rollout.core.plan import Frozen, Verb
+from pulumi_rollout.core.counts import Reading
+from pulumi_rollout.core.gates import Evidence
+from pulumi_rollout.core.model import Frozen
+from pulumi_rollout.core.plan import Verb
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 
 
 class Phase(StrEnum):
@@ -39,74 +41,6 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.FAILED: frozenset(),
 }
 FINAL = frozenset(phase for phase, following in TRANSITIONS.items() if not following)
-
-
-class Sample(Frozen):
-    """One version's raw counters as a source reports them, all from one answer.
-
-    + series: name of the series -> (counter value, whether its requests count as bad)
-    + at: time of the newest number, unix seconds; None when there is no series
-    """
-
-    series: dict[str, tuple[float, bool]] = {}
-    at: float | None = None
-
-
-class Reading(Frozen):
-    """What a gate's source answered: both versions' samples, or why there are none."""
-
-    canary: Sample = Sample()
-    stable: Sample = Sample()
-    no_data: str | None = None
-
-
-class Arm(Frozen):
-    """One version's requests since the walk began.
-
-    + counters: each series' last raw value, from which resets are seen
-    + at: time of the newest number
-    """
-
-    total: int = 0
-    bad: int = 0
-    counters: dict[str, float] = {}
-    at: float | None = None
-    begun: bool = False
-
-
-class Start(Frozen):
-    """Both versions' counts when a test for failing began, which looks at later requests only.
-
-    + at: time of the newest number then
-    """
-
-    total: int
-    bad: int
-    stable_total: int = 0
-    stable_bad: int = 0
-    at: float | None = None
-
-
-class Evidence(Frozen):
-    """One gate's memory.
-
-    + starts: of the tests for failing that began after the walk itself, oldest first
-    + given_up: how many older ones are not kept any more
-    + step_from: the canary's requests when the current step began
-    + block_at: time of the newest number when the open block began
-    + bursty: stable's failures were seen to come in bursts
-    """
-
-    canary: Arm = Arm()
-    stable: Arm = Arm()
-    starts: tuple[Start, ...] = ()
-    given_up: int = 0
-    step_from: int = 0
-    block_at: float | None = None
-    canary_blocks: Blocks = Blocks()
-    stable_blocks: Blocks = Blocks()
-    bursty: bool = False
-    no_data: str | None = None
 
 
 class Command(Frozen):
@@ -156,12 +90,19 @@ class State(Frozen):
     + walk: the walk's id, `<revision>-<unix second of its begin>`
     + move: position in the machine's list of moves for the phase
     + met_at: since when the move's condition is seen to hold; settling and draining count from there
+    + unlisted_at: when the route was last seen without the canary, or the proxy without the route, until the canary
+      has been in it at weight 0 for the settling time
+    + watched_at: since when the process that walks has watched
+    + warm_until: the requests up to then are of the warm-up; None before the canary's first one
+    + canary_ready: its ready pods at the last look
+    + replaced: pods of the canary that were deleted because they alone failed
     + reason: why the walk reverts; the verdict once the phase is reverting
     + judged: the reason speaks against the revision, which is then remembered as failed; false when
       somebody stopped the walk, or when a deadline ended it undecided
     + confirmed: the way back was seen to be complete
     + original: the route's objects as they were before the walk, as JSON; restored at the end
     + stable: the revision that serves when the walk begins; None for a first release
+    + adopted: what the apex selected before, where no rollout had made it
     + pause_reason: why it is paused; awaiting: by the plan, for somebody's agreement; frozen: by a
       breach, under `on_failure: freeze`
     + held: paused without a process that runs it, until the next update
@@ -178,11 +119,17 @@ class State(Frozen):
     move: int = 0
     revision: str
     stable: str | None
+    adopted: dict[str, str] | None = None
     weight_percent: int = 0
     started_at: float
     phase_at: float
     move_at: float
     met_at: float | None = None
+    unlisted_at: float | None = None
+    watched_at: float = 0.0
+    warm_until: float | None = None
+    canary_ready: int = 0
+    replaced: tuple[str, ...] = ()
     evidence: dict[str, Evidence] = {}
     reason: str | None = None
     judged: bool = True
@@ -207,16 +154,20 @@ class State(Frozen):
 
 
 def later(state: State, gap_seconds: float) -> State:
-    """A state with time that nobody watched taken out of its clocks; what had to hold begins anew."""
-    clocks = {name: getattr(state, name) + gap_seconds for name in ("started_at", "phase_at", "move_at")}
+    """A state with time that nobody watched taken out of its clocks; what had to hold begins anew. Pods warm up
+    whoever watches."""
+    clocks = {name: getattr(state, name) + gap_seconds for name in ("started_at", "phase_at", "move_at", "watched_at")}
+    clocks |= {} if state.unlisted_at is None else {"unlisted_at": state.unlisted_at + gap_seconds}
     return state.model_copy(update={**clocks, "met_at": None})
 
 
 def taken_up(state: State, saved_at: float, now: float) -> State:
     """A state that a process left behind, for the one that goes on with it."""
     if state.phase is Phase.PAUSED:  # not one second of which has been waited by this process yet
-        return later(state, now - state.phase_at).model_copy(update={"held": False, "phase_at": now})
-    return later(state, now - saved_at)
+        following = later(state, now - state.phase_at).model_copy(update={"held": False, "phase_at": now})
+    else:
+        following = later(state, now - saved_at)
+    return following.model_copy(update={"watched_at": now})
 
 
 class Seen(Frozen):
@@ -280,11 +231,17 @@ class Restore(Frozen):
     """Put the route back exactly as it was before the walk."""
 
 
+class ReplacePod(Frozen):
+    """Delete one pod of the canary, so that its Deployment starts another one."""
+
+    pod: str
+
+
 class Resize(Frozen):
     """Give the promoted version its declared number of replicas, unless an autoscaler owns it."""
 
 
-Action = Scale | Pin | Unpin | SetWeight | PointApex | Restore | Resize
+Action = Scale | Pin | Unpin | SetWeight | PointApex | Restore | ReplacePod | Resize
 
 
 class Decision(Frozen):

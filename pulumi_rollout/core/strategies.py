@@ -6,51 +6,18 @@ and their expansion into steps. Not here: anything that happens during a walk.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import Field, ValidationError
 
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, Verb, problems_of
+from pulumi_rollout.core.gates_written import DefaultGate, gates
+from pulumi_rollout.core.plan import Limits, Plan, Step, Verb, problems_of
+from pulumi_rollout.core.sources_written import Known, SourceWritten
+from pulumi_rollout.core.written import Deadline, Duration, Written, single
 from pulumi_rollout.errors import InvalidInput
 
 # A shell and kubectl: Kubernetes' own image of kubectl has no shell.
 GUARD_IMAGE = "docker.io/alpine/kubectl:1.33.3"
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _seconds(value: Any) -> Any:
-    """A duration with its unit, in seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"a duration needs a number and a unit, as in 30s, 5m or 500ms, not {value!r}")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-Duration = Annotated[float, BeforeValidator(_seconds)]
-Deadline = Annotated[Duration, Field(gt=0)]
-
-
-class Written(BaseModel):
-    """Base of what users write: camelCase in stack files, snake_case in programs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
-
-
-class PrometheusSource(Written):
-    """A Prometheus server, and the proxy whose series are read."""
-
-    prometheus: str
-    proxy: str = "contour"
-
-
-class SuccessRate(Written):
-    """At least `min_percent` of the canary's requests are answered without a server error."""
-
-    min_percent: float
-    source: PrometheusSource | None = None
 
 
 class Canary(Written):
@@ -66,12 +33,19 @@ class Canary(Written):
     interval: Duration = 30.0
     max_wait: Deadline = 600.0
     gates: list[dict[str, Any]] = []
-    source: PrometheusSource | None = None
+    default_gates: list[DefaultGate] = ["restarts", "stalled"]
+    source: SourceWritten | None = None
     alpha: float = 0.005
     beta: float = 0.05
     evidence: str = "sufficient"
     failures: Literal["auto", "independent", "bursty"] = "auto"
+    fix_forward: bool = False
     min_samples: int = Field(default=50, ge=0)
+    warm_up: Duration = 60.0
+    warm_up_step: Duration = 15.0
+    no_data_hold: Deadline = 120.0
+    no_data_revert: Deadline = 600.0
+    outage: Duration = 300.0
     preparing: Deadline = 600.0
     propagation: Deadline = 60.0
     settle: Duration = 2.0
@@ -81,6 +55,7 @@ class Canary(Written):
     on_wait: Literal["wait", "hold"] = "wait"
     wait: Duration = 0.0
     on_failure: Literal["revert", "freeze"] = "revert"
+    on_edited: Literal["restore", "abort"] = "restore"
     on_interrupted: Literal["resume", "restart"] = "resume"
     on_locked: Literal["refuse", "wait"] = "refuse"
     forbidden_commands: list[Verb] = []
@@ -89,7 +64,6 @@ class Canary(Written):
     time_limit: Deadline | None = None
 
 
-GATES = {"success_rate": SuccessRate}
 STRATEGIES = {"canary": Canary}
 # Settings that the plan has under the same name.
 AS_WRITTEN = (
@@ -97,26 +71,28 @@ AS_WRITTEN = (
     "beta",
     "evidence",
     "failures",
+    "fix_forward",
     "on_wait",
     "on_failure",
+    "on_edited",
     "on_interrupted",
     "on_locked",
     "forbidden_commands",
 )
 
 
-def compile_policy(policy: dict[str, Any], proxies: dict[str, set[str]]) -> Plan:
+def compile_policy(policy: dict[str, Any], known: Known) -> Plan:
     """The plan of a policy such as {"canary": {"stepWeight": 10, …}}.
 
-    `proxies` names, for each kind of source, the proxies whose series it knows.
+    `known`: what can be read here.
     Raises InvalidInput with every mistake that was found.
     """
-    name, settings = _single(policy, STRATEGIES, "policy", "strategy")
+    name, settings = single(policy, STRATEGIES, "policy", "strategy")
     try:
         canary = STRATEGIES[name].model_validate(settings)
         weights = _weights(canary)
         _check_confirmations(canary, weights)
-        gates, sources = _gates(canary, proxies)
+        judging, sources = gates(canary.gates, canary.source, canary.default_gates, known, f"policy.{name}")
         steps = [
             Step(
                 weight_percent=weight,
@@ -132,12 +108,17 @@ def compile_policy(policy: dict[str, Any], proxies: dict[str, set[str]]) -> Plan
             settle_seconds=canary.settle,
             drain_seconds=canary.drain,
             rollout_seconds=canary.deadline,
-            min_samples=canary.min_samples if gates else 0,
+            min_samples=canary.min_samples,
+            warm_up_seconds=canary.warm_up,
+            warm_up_step_seconds=canary.warm_up_step,
+            no_data_hold_seconds=canary.no_data_hold,
+            no_data_revert_seconds=canary.no_data_revert,
+            outage_seconds=canary.outage,
         )
         return Plan.model_validate(
             {
                 "steps": steps,
-                "gates": gates,
+                "gates": judging,
                 "sources": sources,
                 "limits": limits,
                 "wait_before_traffic": 0 in canary.confirm_at,
@@ -149,17 +130,6 @@ def compile_policy(policy: dict[str, Any], proxies: dict[str, set[str]]) -> Plan
         )
     except ValidationError as error:
         raise InvalidInput(problems_of(error, f"policy.{name}")) from error
-
-
-def _single(written: dict[str, Any], known: dict[str, Any], path: str, noun: str) -> tuple[str, Any]:
-    """The one key of a mapping that names its kind; an unknown name lists the choices."""
-    if not isinstance(written, dict) or len(written) != 1:
-        raise InvalidInput([(path, f"names exactly one {noun}; there are: {', '.join(known)}")])
-    [(name, settings)] = written.items()
-    snake = re.sub(r"(?<!^)(?=[A-Z])", "_", str(name)).lower()
-    if snake not in known:
-        raise InvalidInput([(path, f"there is no {noun} {name}; there are: {', '.join(known)}")])
-    return snake, settings
 
 
 def _weights(canary: Canary) -> list[int]:
@@ -180,43 +150,3 @@ def _check_confirmations(canary: Canary, weights: list[int]) -> None:
         choices = ", ".join(map(str, (0, *weights)))
         reason = f"there is no step of weight {unknown[0]}; there are: {choices}"
         raise InvalidInput([("policy.canary.confirmAt", reason)])
-
-
-def _gates(canary: Canary, proxies: dict[str, set[str]]) -> tuple[list[Gate], dict[str, Source]]:
-    gates: list[Gate] = []
-    sources: dict[str, Source] = {}
-    for position, written in enumerate(canary.gates):
-        path = f"policy.canary.gates.{position}"
-        name, settings = _single(written, GATES, path, "gate")
-        try:
-            gate = GATES[name].model_validate(settings)
-        except ValidationError as error:
-            raise InvalidInput(problems_of(error, path)) from error
-        if not 0 < gate.min_percent < 100:
-            reason = f"lies between 0 and 100 percent, both excluded, not {gate.min_percent:g}"
-            raise InvalidInput([(f"{path}.minPercent", reason)])
-        source = _source(gate.source or canary.source, path, proxies)
-        key = next((key for key, known in sources.items() if known == source), f"prometheus-{len(sources) + 1}")
-        sources[key] = source
-        unique = name if all(other.id != name for other in gates) else f"{name}-{position + 1}"
-        gates.append(
-            Gate(id=unique, metric="success_rate", max_bad_ratio=round(1 - gate.min_percent / 100, 12), source=key)
-        )
-    return gates, sources
-
-
-def _source(written: PrometheusSource | None, path: str, proxies: dict[str, set[str]]) -> Source:
-    if written is None:
-        raise InvalidInput(
-            [(path, 'has no source: give one, as in source=prometheus("http://prometheus.monitoring:9090")')]
-        )
-    if not re.match(r"https?://[^/]", written.prometheus):
-        reason = f"is a URL with http:// or https://, not {written.prometheus!r}"
-        raise InvalidInput([(f"{path}.source.prometheus", reason)])
-    if "@" in written.prometheus.split("/")[2]:
-        reason = "holds a password, and the plan is stored in plain: give the address without it"
-        raise InvalidInput([(f"{path}.source.prometheus", reason)])
-    if written.proxy not in proxies["prometheus"]:
-        choices = ", ".join(sorted(proxies["prometheus"]))
-        raise InvalidInput([(f"{path}.source.proxy", f"there is no proxy {written.proxy}; there are: {choices}")])
-    return Source(kind="prometheus", address=written.prometheus.rstrip("/"), proxy=written.proxy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pulumi_rollout.core.plan import Frozen
+from pulumi_rollout.core.model import Frozen
 
 
 class Target(Frozen):
@@ -14,7 +14,11 @@ class Target(Frozen):
 
 
 class Backends(Frozen):
-    """The two Services that share the traffic during a walk: the apex, on stable, and the canary's."""
+    """The two Services that share the traffic during a walk: the apex, on stable, and the canary's.
+
+    + rules: names or positions of the route's rules that take part; None = all of our shape
+    """
 
     apex: Target
     canary: Target
+    rules: tuple[str | int, ...] | None = None

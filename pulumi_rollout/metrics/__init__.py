@@ -1,37 +1,64 @@
-"""Where counts come from: one pure module a vendor, which makes requests and parses answers.
+"""Where numbers come from: one pure module a source, which makes requests and parses answers.
 
-A source never sends anything: `requests` returns them as data, `parse` reads the bodies, `http.py`
-is in between. `SOURCES` is a literal dict without a default.
+A source never sends anything: `requests` returns them as data, `parse` reads the answers, `readings.py`
+is in between. What a proxy's series are called is data (`proxies.py`), and what they come to is the
+same for all sources (`series.py`). SOURCES and PROXIES are literal dicts without a default.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-from pulumi_rollout.core.plan import Source
-from pulumi_rollout.core.state import Reading
+from pulumi_rollout.core.counts import Reading
+from pulumi_rollout.core.measures import Gate, Source
+from pulumi_rollout.core.sources_written import Known
 from pulumi_rollout.core.targets import Backends
-from pulumi_rollout.metrics import prometheus
+from pulumi_rollout.metrics import alertmanager, direct, prometheus, series
+from pulumi_rollout.metrics.proxies import PROXIES as PROXIES
+from pulumi_rollout.metrics.shapes import Fleet, Problem, Request, Response
 
 
 class SourceModule(Protocol):
-    """A module with these functions and QUERIES, the built-in queries by proxy.
+    """A module with these functions. Answers come in the order of their requests.
 
-    `probe` and `exists`: whether the proxy's series are there at all, asked at preview.
+    `probe` and `problems`: asked before anything moves, whether the gates' numbers are there. `history`
+    and `parse_history`: stable's (requests, bad ones) of the past, in stretches of time.
     """
 
-    QUERIES: dict[str, Any]
+    def requests(self, source: Source, gates: Sequence[Gate], backends: Backends, pods: Fleet) -> list[Request]: ...
 
-    def requests(self, source: Source, backends: Backends) -> list[str]: ...
+    def parse(
+        self, source: Source, gates: Sequence[Gate], responses: Sequence[Response], backends: Backends, pods: Fleet
+    ) -> dict[str, Reading]: ...
 
-    def parse(self, source: Source, bodies: list[Any], backends: Backends) -> Reading: ...
+    def probe(self, source: Source, gates: Sequence[Gate], backends: Backends, pods: Fleet) -> list[Request]: ...
 
-    def probe(self, source: Source) -> str: ...
+    def problems(
+        self, source: Source, gates: Sequence[Gate], responses: Sequence[Response], backends: Backends, pods: Fleet
+    ) -> list[Problem]: ...
 
-    def exists(self, body: Any) -> bool: ...
+    def history(self, source: Source, gates: Sequence[Gate], backends: Backends, pods: Fleet) -> list[Request]: ...
+
+    def parse_history(
+        self, source: Source, gates: Sequence[Gate], responses: Sequence[Response], backends: Backends, pods: Fleet
+    ) -> dict[str, tuple[tuple[int, int], ...]]: ...
 
 
 SOURCES: dict[str, SourceModule] = {
     "prometheus": prometheus,
+    "direct": direct,
+    "alertmanager": alertmanager,
 }
-PROXIES = {kind: set(module.QUERIES) for kind, module in SOURCES.items()}
+# The proxies that each kind of source can read.
+CHOICES: dict[str, frozenset[str]] = {
+    "prometheus": frozenset(PROXIES),
+    "direct": frozenset(PROXIES),
+    "alertmanager": frozenset(),
+}
+
+
+def known(proxy: str, credentials: Iterable[str]) -> Known:
+    """What can be read here, for a route with this proxy and an application with these credentials."""
+    serves = {name: frozenset(series.serves(one)) for name, one in PROXIES.items()}
+    return Known(proxies=serves, kinds=CHOICES, proxy=proxy, credentials=frozenset(credentials))

@@ -9,19 +9,57 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from pulumi_rollout.core.targets import Backends
-from pulumi_rollout.routers import gateway
+from pulumi_rollout.routers import (
+    alb,
+    apisix,
+    appmesh,
+    contour,
+    gateway,
+    gloo,
+    istio,
+    knative,
+    kubernetes,
+    kuma,
+    linkerd,
+    nginx,
+    skipper,
+    traefik,
+)
 
 Manifest = dict[str, Any]
+# An object of a route: apiVersion, kind, name.
+Ref = dict[str, str]
 
 
 class Router(Protocol):
-    """A module with these four functions; all take and return a list of the route's objects.
+    """A module with these members; all functions take and return a list of the route's objects.
 
-    + with_weight: list the canary beside the apex with this share; the input is not changed
-    + restored: the objects as `original` had them, keeping the live metadata
-    + weight: the canary's share, None when it is not listed; ValueError on a shape that is not ours
+    An object that is in the result and not in the input is created, one that is in the input and not in the
+    result is deleted; which is which is told by kind and name. No function changes its input.
+
+    + Route: what a user writes to have the route declared. Its method `objects(app, namespace, port)` returns
+      the objects at rest, all traffic on the apex Service; its class variable `router` is the router's name
+    + with_weight: list the canary beside the apex with this share
+    + restored: the objects as `original` had them, keeping what is not ours as it is live
+    + weight: the canary's share, None when it is not listed; ValueError, with the path in the object, on a shape
+      that is not understood, that names another backend, or that is missing
     + problem: why the proxy has not taken the objects as they are, or None
+    + REPORTS: whether `problem` can tell, from the objects' own status; if not, the walk relies on the share
+      of requests that it sees
+    + PROXY: whose series are read where nothing else is said; a key of `metrics.PROXIES`
+    + STRATEGIES: the strategies that it can do -> how that is tested: by "traffic" through the real data plane,
+      by the "schema" of its CRD, or by a "fixture" from its documentation
+    + parts (optional): (refs, backends) -> all objects that a walk reads and writes, in the order in which they
+      are written on the way forward: those that are named, and those that the walk itself makes
+    + NOTICE (optional): what people should know at preview of a vendor that has come to its end
     """
+
+    REPORTS: bool
+    PROXY: str
+    STRATEGIES: dict[str, str]
+
+    @property
+    def Route(self) -> type[Any]: ...
 
     def with_weight(self, objects: list[Manifest], backends: Backends, percent: int) -> list[Manifest]: ...
 
@@ -34,4 +72,35 @@ class Router(Protocol):
 
 ROUTERS: dict[str, Router] = {
     "gateway": gateway,
+    "contour": contour,
+    "traefik": traefik,
+    "nginx": nginx,
+    "istio": istio,
+    "linkerd": linkerd,
+    "kuma": kuma,
+    "gloo": gloo,
+    "appmesh": appmesh,
+    "apisix": apisix,
+    "skipper": skipper,
+    "alb": alb,
+    "knative": knative,
+    "kubernetes": kubernetes,
 }
+
+
+def parts_of(router: Router, refs: list[Ref], backends: Backends) -> list[Ref]:
+    """All objects that a walk reads and writes, in the order in which they are written on the way forward. Those
+    that are not among `refs` are made by the walk, and may be absent."""
+    own = getattr(router, "parts", None)
+    return list(refs) if own is None else list(own(refs, backends))
+
+
+def notice_of(router: Router) -> str | None:
+    """What people should know at preview of the vendor, if anything."""
+    notice: str | None = getattr(router, "NOTICE", None)
+    return notice
+
+
+def identity(item: Manifest) -> tuple[str, str]:
+    """What tells the objects of one route apart, of an object or of a Ref."""
+    return str(item["kind"]), str(item["name"] if "name" in item else item["metadata"]["name"])

@@ -12,8 +12,11 @@ from typer.testing import Result
 
 from pulumi_rollout import lock
 from pulumi_rollout.cli import talk, watch
+from pulumi_rollout.core.counts import Arm
+from pulumi_rollout.core.gates import Evidence, Judgement, Verdict, objective
+from pulumi_rollout.core.measures import Latency, Objective, Restarts
 from pulumi_rollout.core.moves import moves
-from pulumi_rollout.core.state import Answer, Arm, Evidence, Phase
+from pulumi_rollout.core.state import Answer, Phase
 from tests.cli.conftest import BEGAN, LEASE, Scene
 from tests.fake_api import Fault
 from tests.fake_app import PODS
@@ -24,7 +27,11 @@ STATUS_KEYS = {
     *("weight_percent", "step", "steps", "started_at", "by", "commit", "because", "verdict", "gates", "lock"),
     *("answers", "asked", "guard"),
 }
-COUNTED = {"success_rate": Evidence(canary=Arm(total=120, bad=1), stable=Arm(total=1080, bad=2))}
+COUNTED = {
+    "success_rate": Evidence(
+        canary=Arm(total=120, bad=1), stable=Arm(total=1080, bad=2), memory=objective.Memory(), no_data=None
+    )
+}
 SAID = Answer(id=1, verb="pause", by="eve@desk", at=BEGAN, accepted=False, text="it is paused already")
 VERDICT = "success rate: 7 of 30 canary requests failed"
 
@@ -87,7 +94,7 @@ def test_status_for_people(scene: Scene) -> None:
         "Started:    2026-09-21T14:13:20Z by ada@laptop",
         f"Commit:     {'c0ffee' * 6}",
         "Lock:       bob@ci since 2026-11-21T10:00:00Z, last heartbeat 2026-11-21T10:00:09Z (by its own clock)",
-        "Gate:       success rate  undecided  1 of 120 bad (limit 1 %); stable 2 of 1,080",
+        "Gate:       success rate  undecided  1 of 120 canary requests failed; stable 2 of 1,080",
         "Answered:   2026-09-21T14:13:20Z  eve@desk pause: refused: it is paused already",
     ]
 
@@ -112,12 +119,17 @@ def test_the_keys_of_the_status(scene: Scene) -> None:
     assert now["gates"] == [
         {
             "id": "success_rate",
+            "test": "objective",
             "verdict": "undecided",
+            "dry_run": False,
+            "asks": "at most 1 % of requests failed",
+            "seen": "1 of 120 canary requests failed; stable 2 of 1,080",
             "limit_percent": 1.0,
             "canary_total": 120,
             "canary_bad": 1,
             "stable_total": 1080,
             "stable_bad": 2,
+            "held": None,
             "no_data": None,
         }
     ]
@@ -125,6 +137,30 @@ def test_the_keys_of_the_status(scene: Scene) -> None:
     for said in (*now["answers"], *now["asked"]):
         assert set(said) == {"verb", "by", "at", "accepted", "text"}
     assert [said["accepted"] for said in (*now["answers"], *now["asked"])] == [False, None]
+
+
+def test_gates_of_all_kinds(scene: Scene) -> None:
+    """What holds says why, what is silent too, and a dry run says that it is one."""
+    slow = Objective(id="latency", metric=Latency(bound_seconds=0.5), max_bad_ratio=0.05, source="prometheus-1")
+    plan = PLAN.model_copy(
+        update={"gates": (*PLAN.gates, slow.model_copy(update={"dry_run": True}), Restarts(id="restarts"))}
+    )
+    holds = Judgement(verdict=Verdict.HOLD, reason="no new number for 121 s: no answer")
+    silent = COUNTED["success_rate"].model_copy(update={"judgement": holds, "no_data": "no answer"})
+    scene.walks(plan, evidence={"success_rate": silent})
+    assert [line for line in scene.run("status", "shop").stdout.splitlines() if line.startswith("Gate:")] == [
+        "Gate:       success rate  hold  1 of 120 canary requests failed; stable 2 of 1,080; no new number for 121 s: "
+        "no answer",
+        "Gate:       latency  undecided (dry run)  0 of 0 canary requests took longer than 500 ms; stable 0 of 0; "
+        "no data: not read yet",
+        "Gate:       restarts  undecided  0 restarts; no data: not read yet",
+    ]
+    gates = loaded(scene.run("status", "shop", "-o", "json"))["gates"]
+    assert [(gate["test"], gate["limit_percent"], gate["dry_run"]) for gate in gates] == [
+        ("objective", 1.0, False),
+        ("objective", 5.0, True),
+        ("restarts", None, False),
+    ]
 
 
 def test_images_of_earlier_revisions_come_from_the_cluster(scene: Scene) -> None:
@@ -288,7 +324,7 @@ def test_the_tree_in_a_terminal(scene: Scene, quick: None, monkeypatch: pytest.M
         "shop-v2-a  ready 1/1",
         "shop-v2-b  ready 0/1  ImagePullBackOff",
         f"shop-v1  {'█' * 27}{'░' * 3} 90 %",
-        "success rate  undecided  1 of 120 bad",
+        "success rate  undecided  1 of 120 canary requests failed",
     ):
         assert wanted in plain
 

@@ -101,17 +101,39 @@ def test_a_saved_preview_gives_the_same_plan(scene: Scene, pulumi: Pulumi, name:
     assert saved.stdout == scene.run("plan").stdout != ""
 
 
+GATES = [
+    ("success_rate", "at most 0.5 % of requests failed", "alpha", "prometheus http://p:9090"),
+    ("strict (dry run)", "at most 0.01 % of requests failed", "-", "prometheus http://p:9090"),
+    (
+        "traffic_share",
+        "the canary's share of requests is the route's, up to 1.25 times the odds",
+        "alpha",
+        "prometheus http://p:9090",
+    ),
+    ("restarts", "at most 0 restarts of the canary's containers under traffic", "-", "the cluster"),
+]
+
+
 def test_gates_people_and_warnings(scene: Scene, pulumi: Pulumi) -> None:
     found = preview("walk")
     step = next(each for each in found["steps"] if each["urn"] == URN)
     plan = step["newState"]["inputs"]["plan"]
     plan["sources"] = {"p": {"kind": "prometheus", "address": "http://p:9090", "proxy": "contour"}}
-    plan["gates"] = [{"id": "success_rate", "metric": "success_rate", "max_bad_ratio": 0.005, "source": "p"}]
+    rate = {"test": "objective", "metric": {"name": "success_rate"}, "max_bad_ratio": 0.005, "source": "p"}
+    share = {"test": "share", "id": "traffic_share", "source": "p"}
+    plan["gates"] = [
+        {"id": "success_rate", **rate},
+        {"id": "strict", **rate, "max_bad_ratio": 0.0001, "dry_run": True},
+        share,
+        {"test": "restarts", "id": "restarts"},
+    ]
     plan["steps"][1] |= {"wait_for_person": True, "interval_seconds": 90, "max_wait_seconds": 3900}
     plan["wait_before_traffic"] = True
     found["diagnostics"] = [
         {"urn": URN, "message": "warning: the token ends in 4 min\n", "severity": "warning"},
-        {"urn": "urn:other", "message": "warning: of no interest\n", "severity": "warning"},
+        {"urn": URN, "message": "info: success rate: 299 good requests show it\n", "severity": "info"},
+        {"urn": URN, "message": "alpha 0.005 is shared by: success_rate\n", "severity": "info"},
+        *({"urn": "urn:other", "message": "of no interest\n", "severity": kind} for kind in ("info", "warning")),
     ]
     pulumi.answers(0, json.dumps(found))
     assert scene.run("plan").stdout.splitlines() == [
@@ -120,11 +142,31 @@ def test_gates_people_and_warnings(scene: Scene, pulumi: Pulumi) -> None:
         "  STEP   WEIGHT   INTERVAL   MAX WAIT   CONFIRMED BY",
         "  1      20 %     0s         10m        -",
         "  2      50 %     1m30s      1h05m      somebody",
-        "  GATE           BAD AT MOST   SOURCE",
-        "  success_rate   0.5 %         prometheus http://p:9090",
+        "  GATE               WANTS" + 70 * " " + "SHARES   SOURCE",
+        *(f"  {name:16}   {wants:72}   {shares:6}   {source}" for name, wants, shares, source in GATES),
         "  worst case 1h01m, people's waiting left out",
+        "  success rate: 299 good requests show it",
+        "  alpha 0.005 is shared by: success_rate",
         "  warning: the token ends in 4 min",
     ]
+
+
+def test_what_the_gates_need_is_in_json_too(scene: Scene, pulumi: Pulumi) -> None:
+    found = preview("walk")
+    told = [("info", "success rate: 299 good requests show it"), ("warning", "the token ends in 4 min")]
+    found["diagnostics"] = [{"urn": URN, "message": f"{kind}: {text}\n", "severity": kind} for kind, text in told]
+    pulumi.answers(0, json.dumps(found))
+    [walk] = json.loads(scene.run("plan", "-o", "json").stdout)
+    assert (walk["notes"], walk["warnings"]) == ([told[0][1]], [told[1][1]])
+
+
+@pytest.mark.parametrize("name", ["first", "settings", "same"])
+def test_without_a_walk_gates_need_nothing(scene: Scene, pulumi: Pulumi, name: str) -> None:
+    found = preview(name)
+    found["diagnostics"] = [{"urn": URN, "message": "info: it catches much\n", "severity": "info"}]
+    pulumi.answers(0, json.dumps(found))
+    [release] = json.loads(scene.run("plan", "-o", "json").stdout)
+    assert release["notes"] == []
 
 
 def test_a_walk_that_was_cut_off_is_put_in_order(scene: Scene, pulumi: Pulumi) -> None:
@@ -147,7 +189,8 @@ def test_a_rollout_that_is_removed(scene: Scene, pulumi: Pulumi) -> None:
 def test_the_keys_of_a_plan(scene: Scene) -> None:
     [walk] = json.loads(scene.run("plan", "-o", "json", "--json-file", str(PREVIEWS / "walk.json")).stdout)
     assert set(walk) == {
-        *("app", "namespace", "change", "from_revision", "to_revision", "plan", "worst_case_seconds", "warnings"),
+        *("app", "namespace", "change", "from_revision", "to_revision"),
+        *("plan", "worst_case_seconds", "notes", "warnings"),
     }
     assert (walk["change"], walk["from_revision"], walk["to_revision"]) == ("walk", "v1", "v2")
     assert walk["worst_case_seconds"] == Plan.model_validate(walk["plan"]).worst_case_seconds()

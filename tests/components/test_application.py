@@ -16,6 +16,7 @@ from components import Application, Autoscaling, Canary, GatewayRoute
 from components import application as application_module
 from components import revision as revision_module
 from components import rollout as rollout_module
+from components.secrets import Secret
 from pulumi_rollout.inputs import TYPE, Inputs
 from tests.components.declared import (
     AUTOSCALER,
@@ -276,3 +277,26 @@ def test_trap_20_without() -> None:
 
 def test_the_secret_kind_is_only_there_with_secrets() -> None:
     assert declare(shop()).all_of(SECRET, CONFIGMAP) == []
+
+
+def test_credentials_go_to_the_rollout_alone_and_marked() -> None:
+    declared = declare(shop(credentials={"prom": Secret("hidden-token")}))
+    assert declared.of(ROLLOUT).inputs["credentials"] in (
+        Hidden({"prom": "hidden-token"}),
+        {"prom": Hidden("hidden-token")},
+    )
+    others = [item for item in declared if item.type != ROLLOUT]
+    assert "hidden-token" not in repr([item.inputs for item in others])
+    assert "credentials" not in declare(shop()).of(ROLLOUT).inputs
+
+
+def test_what_is_adopted_is_named_with_the_labels_that_the_new_pods_have() -> None:
+    """By which the Rollout's check sees whether the Service that is there would select them at once."""
+    template = {
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "web", "image": "ghcr.io/acme/shop:1.0"}]},
+    }
+    declared = declare(shop(adopt="web", image=None, pod_template=template))
+    labels = {"app": "web", "app.kubernetes.io/name": "shop", "pulumi-rollout/revision": named(declared)}
+    assert declared.of(ROLLOUT).inputs["adopt"] == {"deployment": "web", "labels": labels}
+    assert "adopt" not in declare(shop()).of(ROLLOUT).inputs

@@ -10,6 +10,7 @@ from pulumi.dynamic import CheckResult
 
 from components import Canary, GatewayRoute
 from components import revision as module
+from components.secrets import Secret
 from pulumi_rollout.errors import InvalidInput
 from pulumi_rollout.provider import RolloutProvider
 from tests.components.declared import DEPLOYMENT, ROLLOUT, SERVICE, TEMPLATE, declare, from_template, rendered, shop
@@ -176,6 +177,21 @@ def test_a_mistake_declares_nothing_but_the_rollout_that_says_it() -> None:
     assert (failure.property, failure.reason) == (
         "image",
         "shop has no tag, so nobody can tell which version it is: add one",
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["hidden-token", 7, None, pulumi.Output.from_input("hidden-token")],
+    ids=["a string", "a number", "nothing", "an Output"],
+)
+def test_a_credential_is_a_secret_of_the_stack(given: Any) -> None:
+    declared = declare(shop(credentials={"good": Secret("hidden-token"), "prom": given}))
+    assert declared.all_of(DEPLOYMENT, SERVICE) == []
+    [failure] = RolloutProvider().check({}, declared.of(ROLLOUT).inputs).failures
+    assert (failure.property, failure.reason) == (
+        "credentials.prom",
+        "is read by stack_secret(...), so that it is known at preview and hidden everywhere",
     )
 
 

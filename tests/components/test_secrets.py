@@ -56,6 +56,37 @@ def test_trap_23_without_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
         check_nowhere_in_plain(declare(program(), config=CONFIG))
 
 
+def with_credentials() -> Any:
+    return shop(credentials={"prom": stack_secret("token")})()
+
+
+def check_credentials_nowhere_in_plain(declared: Declared) -> None:
+    assert PLAIN not in written(declared)
+    given = declared.of(ROLLOUT).inputs["credentials"]
+    assert given == Hidden({"prom": PLAIN}) or given == {"prom": Hidden(PLAIN)}
+
+
+def test_trap_23_a_credential_is_an_input_of_the_rollout_alone_and_hidden() -> None:
+    declared = declare(with_credentials, config=CONFIG)
+    check_credentials_nowhere_in_plain(declared)
+    assert [item.type for item in declared if PLAIN in str(item.inputs)] == [ROLLOUT]
+
+
+def test_trap_23_without_the_mark_of_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revision_module.pulumi.Output, "secret", pulumi.Output.from_input)
+    with pytest.raises(AssertionError):
+        check_credentials_nowhere_in_plain(declare(with_credentials, config=CONFIG))
+
+
+def test_a_credential_names_no_revision() -> None:
+    """A token that is rotated is no release."""
+    names = {
+        str(declare(with_credentials, config={"rollouts:token": value}).of(ROLLOUT).inputs["revision"]["hash"])
+        for value in ("one", "another")
+    }
+    assert len(names) == 1
+
+
 def test_trap_23_nor_in_what_the_provider_adds() -> None:
     inputs = declare(program(), config=CONFIG).of(ROLLOUT).inputs
     inputs["cluster"] = {"kubeconfig": "04da6b54-80e4-46f7-96ec-b56ff0331ba9"}  # not known: nothing is asked

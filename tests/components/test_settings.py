@@ -14,7 +14,7 @@ from pulumi.runtime import get_root_resource
 
 from components import Autoscaling, GatewayRoute
 from components.secrets import Secret
-from components.settings import applications
+from components.settings import ROUTES, applications
 from tests.components.declared import (
     CLUSTER,
     DEPLOYMENT,
@@ -67,6 +67,7 @@ def test_camel_case_becomes_the_applications_arguments() -> None:
         "configs": {"B": "2"},
         "namespace": "prod",
         "retry": "again",
+        "adopt": "web",
         "routing": {"gateway": gateway},
     }
     arguments = read(config(written))["shop"]
@@ -75,6 +76,15 @@ def test_camel_case_becomes_the_applications_arguments() -> None:
     assert (arguments["env"], arguments["configs"]) == ({"A": "1"}, {"B": "2"})
     assert (arguments["namespace"], arguments["retry"]) == ("prod", "again")
     assert arguments["routing"].request_timeout == "60s"
+    assert arguments["adopt"] == "web"
+
+
+def test_credentials_are_keys_of_the_stacks_secrets() -> None:
+    written = config({**SHOP, "credentials": {"prom": "prometheusToken"}})
+    arguments = read({**written, "rollouts:prometheusToken": "hidden-token"})["shop"]
+    assert arguments["credentials"] == {"prom": Secret("hidden-token")}
+    with pytest.raises(pulumi.RunError, match="the stack has no secret prometheusToken: set it with"):
+        read(written)
 
 
 def test_a_secret_among_the_settings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +122,12 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
         "applications.shop.routing.gateway.host: there is no setting of the name host",
     ),
     "an unknown route": (
-        config({**SHOP, "routing": {**ROUTING, "istio": {}}}),
-        "applications.shop.routing.istio: there is no setting of the name istio",
+        config({**SHOP, "routing": {"ingress": {}}}),
+        f"applications.shop.routing: there is no route ingress; there are: {', '.join(ROUTES)}",
+    ),
+    "two routes": (
+        config({**SHOP, "routing": {**ROUTING, "ingress": {}}}),
+        f"applications.shop.routing: names exactly one kind of route; there are: {', '.join(ROUTES)}",
     ),
     "two mistakes": (
         config({**SHOP, "port": "web", "replica": 3}),

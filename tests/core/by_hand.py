@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from pulumi_rollout.core.counts import Reading, Sample
 from pulumi_rollout.core.machine import decide, waiting_for
+from pulumi_rollout.core.measures import Objective, Source, SuccessRate
 from pulumi_rollout.core.moves import current, step_number
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, Verb
+from pulumi_rollout.core.plan import Limits, Plan, Step, Verb
 from pulumi_rollout.core.state import (
     FINAL,
     Action,
     Answer,
     Command,
     PointApex,
-    Reading,
     Restore,
-    Sample,
     Scale,
     Seen,
     SetWeight,
@@ -28,10 +28,19 @@ from pulumi_rollout.core.state import (
 )
 
 BY = "ada@laptop"
+# Without a warm-up: what it is for is tried in `test_warm_up.py`.
 LIMITS = Limits(
-    preparing_seconds=60, propagation_seconds=10, settle_seconds=2, drain_seconds=5, rollout_seconds=500, min_samples=0
+    preparing_seconds=60,
+    propagation_seconds=10,
+    settle_seconds=2,
+    drain_seconds=5,
+    rollout_seconds=500,
+    min_samples=0,
+    warm_up_seconds=0,
+    warm_up_step_seconds=0,
 )
 WATCHED = LIMITS.model_copy(update={"min_samples": 50})
+RATE = Objective(id="success_rate", metric=SuccessRate(), max_bad_ratio=0.01, source="s")
 SOURCES = {"s": Source(kind="prometheus", address="http://prometheus:9090", proxy="contour")}
 
 
@@ -42,15 +51,32 @@ def plan(*weights: int, gated: bool = False, asks: tuple[int, ...] = (), **chang
             Step(weight_percent=w, interval_seconds=10, max_wait_seconds=30, wait_for_person=w in asks)
             for w in weights or (20, 50)
         ),
-        gates=(Gate(id="success_rate", metric="success_rate", max_bad_ratio=0.01, source="s"),) if gated else (),
+        gates=(RATE,) if gated else (),
         sources=SOURCES,
         **{"limits": WATCHED if gated else LIMITS, **changes},
     )
 
 
-def reading(good: float, bad: float = 0) -> dict[str, Reading]:
-    series = {"ok": (good, False), "bad": (bad, True)}
-    return {"success_rate": Reading(canary=Sample(series=series, at=0), stable=Sample(at=0))}
+def sample(good: float, bad: float = 0, at: float | None = None) -> Sample:
+    """+ at: None = the time of the look"""
+    return Sample(series={"ok": (good, False), "bad": (bad, True)}, at=at)
+
+
+def reading(good: float, bad: float = 0, stable: Sample | None = None) -> dict[str, Reading]:
+    """What the success rate's source answers; without `stable`, the old version has no requests."""
+    return {"success_rate": Reading(canary=sample(good, bad), stable=stable or Sample())}
+
+
+def stamped(readings: dict[str, Reading], now: float) -> dict[str, Reading]:
+    """The same, with the time of the look wherever no other one is said."""
+    return {name: _at(one, now) if one.no_data is None else one for name, one in readings.items()}
+
+
+def _at(one: Reading, now: float) -> Reading:
+    arms = {name: getattr(one, name) for name in ("canary", "stable")}
+    return one.model_copy(
+        update={name: arm.model_copy(update={"at": now if arm.at is None else arm.at}) for name, arm in arms.items()}
+    )
 
 
 class Walk:
@@ -61,11 +87,14 @@ class Walk:
         self.state = State(walk="v2-0", revision="v2", stable=stable, started_at=0, phase_at=0, move_at=0)
         apex = {"apex_revision": stable, "apex_ready": stable is not None}
         self.seen = Seen(now=0, stable_replicas=4, **{**apex, **seen})
+        self.readings = self.seen.readings
         self.did: list[Action] = []
 
     def look(self, seconds: float = 0, **changes: Any) -> tuple[Action, ...]:
         """Look once, `seconds` later, with these changes seen. Returns the actions."""
-        self.seen = self.seen.model_copy(update={"now": self.seen.now + seconds, **changes})
+        self.readings, now = changes.get("readings", self.readings), self.seen.now + seconds
+        known = {**changes, "now": now, "readings": stamped(self.readings, now)}
+        self.seen = self.seen.model_copy(update=known)
         decision = decide(self.plan, self.state, self.seen)
         self.state = decision.state
         self.did.extend(decision.actions)

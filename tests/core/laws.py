@@ -1,8 +1,9 @@
 """The laws of a walk (docs/states.md), each a function from a history to what breaks it.
 
 Lives here: what must hold whether or not people intervene, said without the machine's own helpers where
-that is possible, so that a mistake in these is seen. Not here: what people may expect (`laws_of_people.py`),
-what a cut may change (`laws_of_cuts.py`), the histories (`world.py`), or the mutants (`mutants.py`).
+that is possible, so that a mistake in these is seen. Not here: what gates are for (`laws_of_gates.py`), what people
+may expect (`laws_of_people.py`), what a cut may change (`laws_of_cuts.py`), the histories (`world.py`), or the
+mutants (`mutants.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import ceil, inf
 
-from pulumi_rollout.core import gates, machine
+from pulumi_rollout.core import machine
+from pulumi_rollout.core.gates import Verdict
 from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import FINAL, TRANSITIONS, Phase, Restore, Scale, Seen, SetWeight, State
 from tests.core.scripts import NEW, OLD
@@ -33,7 +35,7 @@ def weights_are_percent(history: History) -> Iterator[str]:
 
 def no_rise_without_pods(history: History) -> Iterator[str]:
     """No weight is raised to a revision without enough ready pods for it (trap 6)."""
-    for moment, percent in _rises(history):
+    for moment, percent in rises(history):
         stable = moment.seen.stable_replicas
         need = max(1, min(2, stable), ceil(percent * stable / 100))
         if moment.seen.canary_ready < need:
@@ -60,7 +62,7 @@ def turns_back_at_once(history: History) -> Iterator[str]:
             continue
         dead = before.weight_percent > 0 and moment.seen.canary_ready == 0 and not moment.accepted("set-weight")
         must_turn = bool(moment.seen.stop) or dead
-        if _failing(plan, after) and not must_turn:
+        if failing(plan, after) and not must_turn:
             freezes = plan.on_failure == "freeze" and moment.seen.canary_ready and before.phase is not Phase.PROMOTING
             must_turn = not (freezes and after.phase is Phase.PAUSED and after.frozen)
         if must_turn and after.phase is not Phase.REVERTING:
@@ -69,10 +71,12 @@ def turns_back_at_once(history: History) -> Iterator[str]:
 
 def deadlines_fire(history: History) -> Iterator[str]:
     """No move, and no walk, lasts longer than its setting allows, pauses left out; every walk ends.
-    What was frozen has its time anew."""
-    limits = history.script.plan.limits
+    What was frozen has its time anew. A gate that holds the weight has time of its own."""
+    limits, plan = history.script.plan.limits, history.script.plan
     longest = max([step.max_wait_seconds for step in history.script.plan.steps] + [limits.preparing_seconds])
     longest = max(longest, limits.propagation_seconds + max(limits.settle_seconds, limits.drain_seconds))
+    if any(saying(Verdict.HOLD, plan, moment.decision.state) for moment in history.moments):
+        longest += max(limits.outage_seconds, limits.no_data_revert_seconds)
     entered: tuple[float, Phase, int] | None = None
     begun = 0.0
     for moment, now in walked_seconds(history):
@@ -147,11 +151,13 @@ def same_inputs_same_decision(history: History) -> Iterator[str]:
             yield "an input was changed"
 
 
-def no_rise_while_a_gate_fails(history: History) -> Iterator[str]:
-    """The weight never rises while a gate fails."""
-    for moment, percent in _rises(history):
-        if _failing(history.script.plan, moment.decision.state):
-            yield f"{percent} %"
+def no_rise_while_a_gate_fails_or_holds(history: History) -> Iterator[str]:
+    """The weight never rises while a gate fails, or while one holds it."""
+    plan = history.script.plan
+    for moment, percent in rises(history):
+        for verdict in (Verdict.FAIL, Verdict.HOLD):
+            if found := saying(verdict, plan, moment.decision.state):
+                yield f"{percent} %, and {found} say {verdict}"
 
 
 def traffic_before_pods(history: History) -> Iterator[str]:
@@ -179,7 +185,7 @@ def never_without_pods_while_listed(history: History) -> Iterator[str]:
 
 def enters_and_leaves_at_zero(history: History) -> Iterator[str]:
     """A backend enters and leaves a route at weight 0, and stays there for the settling time (trap 22).
-    A write that arrives after that is undone at once, as an edit is."""
+    A write that arrives after that is undone at once, as an edit is that gives it traffic."""
     settle = history.script.plan.limits.settle_seconds
     zero_since: float | None = None
     weighted_at = -inf
@@ -195,7 +201,7 @@ def enters_and_leaves_at_zero(history: History) -> Iterator[str]:
         leaves = Restore() in moment.decision.actions
         early = enters and (zero_since is None or moment.seen.now - zero_since < settle)
         early = early or (leaves and moment.seen.now - weighted_at < settle)
-        if early and history.script.edit is None:
+        if early and (history.script.edit is None or history.script.edit == Restore()):
             yield f"{moment.decision.actions} at weight {moment.seen.weight_percent}, 0 since {zero_since}"
     for event in history.events:
         at_once = isinstance(event.action, SetWeight) and event.weight is None and event.action.percent
@@ -229,7 +235,7 @@ def nothing_stays_pinned(history: History) -> Iterator[str]:
         yield "stable is still pinned"
 
 
-def _rises(history: History) -> Iterator[tuple[Moment, int]]:
+def rises(history: History) -> Iterator[tuple[Moment, int]]:
     """Every moment at which the route was told to give the canary more than was seen, and how much."""
     for moment in history.moments:
         for action in moment.decision.actions:
@@ -248,9 +254,15 @@ def _leaving(history: History, state: State) -> bool:
     return state.phase in home and state.move > home[state.phase]
 
 
-def _failing(plan: Plan, state: State) -> bool:
-    verdicts = (gates.judge(plan, gate, state.evidence[gate.id]).verdict for gate in plan.gates)
-    return gates.Verdict.FAIL in verdicts
+def saying(verdict: Verdict, plan: Plan, state: State) -> list[str]:
+    """The gates that say so; what dry runs say is for nothing."""
+    known = [(gate, state.evidence.get(gate.id)) for gate in plan.gates if not gate.dry_run]
+    return [gate.id for gate, evidence in known if evidence is not None and evidence.judgement.verdict is verdict]
+
+
+def failing(plan: Plan, state: State) -> bool:
+    """Whether a gate fails."""
+    return bool(saying(Verdict.FAIL, plan, state))
 
 
 Law = Callable[[History], Iterator[str]]
@@ -268,7 +280,7 @@ LAWS: dict[str, Law] = {
         only_listed_transitions,
         final_is_final,
         same_inputs_same_decision,
-        no_rise_while_a_gate_fails,
+        no_rise_while_a_gate_fails_or_holds,
         traffic_before_pods,
         never_without_pods_while_listed,
         enters_and_leaves_at_zero,

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from math import inf
-from typing import Any
 
 from pytest import MonkeyPatch
 
-from pulumi_rollout.core import commands, conditions, gates, machine, moves
-from pulumi_rollout.core.gates import Verdict
+from pulumi_rollout.core import commands, conditions, judging, machine, moves
 from pulumi_rollout.core.moves import Apex, Capacity, Drain, Dwell, Home, Leave, Move, ScaleDown, Weight
 from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import (
@@ -31,6 +29,7 @@ from pulumi_rollout.core.state import (
     State,
     Unpin,
 )
+from tests.core.mutants_of_gates import raised_in_silence
 
 Mutant = Callable[[MonkeyPatch], None]
 Way = list[tuple[Phase, Move]]
@@ -61,7 +60,11 @@ def _back(patch: MonkeyPatch, way: list[Move]) -> None:
 def _actions(patch: MonkeyPatch, change: Callable[[State, Seen, Move, tuple[Action, ...]], tuple[Action, ...]]) -> None:
     """Replace what the moves do."""
     original = machine._actions
-    patch.setattr(machine, "_actions", lambda state, seen, move: change(state, seen, move, original(state, seen, move)))
+    patch.setattr(
+        machine,
+        "_actions",
+        lambda plan, state, seen, move: change(state, seen, move, original(plan, state, seen, move)),
+    )
 
 
 def doubled_weights(patch: MonkeyPatch) -> None:
@@ -109,15 +112,8 @@ def deaf_to_stops(patch: MonkeyPatch) -> None:
 
 
 def deaf_to_gates(patch: MonkeyPatch) -> None:
-    """A failing gate is taken for an undecided one."""
-    original = gates.judge
-
-    def deaf(*args: Any) -> Any:
-        judgement = original(*args)
-        failing = judgement.verdict is Verdict.FAIL
-        return judgement.model_copy(update={"verdict": Verdict.UNDECIDED}) if failing else judgement
-
-    patch.setattr(machine, "judge", deaf)
+    """A failing gate is not heard."""
+    patch.setattr(judging, "failing", lambda plan, state, now: None)
 
 
 def no_deadlines(patch: MonkeyPatch) -> None:
@@ -286,7 +282,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "only_listed_transitions": (skips_promoting,),
     "final_is_final": (failed_is_tried_again,),
     "same_inputs_same_decision": (moods,),
-    "no_rise_while_a_gate_fails": (deaf_to_gates,),
+    "no_rise_while_a_gate_fails_or_holds": (deaf_to_gates, raised_in_silence),
     "traffic_before_pods": (no_drain, pods_before_traffic),
     "never_without_pods_while_listed": (pods_before_traffic,),
     "enters_and_leaves_at_zero": (listed_at_once, taken_out_at_once, settling_since_the_begin),

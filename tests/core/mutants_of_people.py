@@ -169,8 +169,8 @@ def frozen_but_rising(patch: MonkeyPatch) -> None:
     """A weight that is on its way when the walk is frozen is still put in place."""
     original = machine._actions
 
-    def thawed(state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
-        return original(state.model_copy(update={"frozen": False}), seen, move)
+    def thawed(plan: Plan, state: State, seen: Seen, move: Move) -> tuple[Action, ...]:
+        return original(plan, state.model_copy(update={"frozen": False}), seen, move)
 
     patch.setattr(machine, "_actions", thawed)
 

@@ -11,22 +11,16 @@ from typing import Literal
 import pytest
 
 from pulumi_rollout.core.bursts import BLOCK_SECONDS, STAKES, Blocks, close, dispersion, log_e_blocks
-from pulumi_rollout.core.gates import Verdict, begin_step, bet, explain, fold, judge, shared
+from pulumi_rollout.core.counts import Arm, Reading, Sample
+from pulumi_rollout.core.gates import Evidence, Verdict, again, failing, objective
+from pulumi_rollout.core.gates.failing import BURSTY_STAKE, Version, log_failing
 from pulumi_rollout.core.moves import Dwell
-from pulumi_rollout.core.plan import Gate, Plan, Source, Step
-from pulumi_rollout.core.state import Arm, Evidence, Phase, Reading, Sample
+from pulumi_rollout.core.state import Phase
 from tests.core import by_hand
+from tests.core.gates import looks
+from tests.core.gates.looks import RATE, Watched
 
-GATE = Gate(id="success_rate", metric="success_rate", max_bad_ratio=0.01, source="s")
-
-
-def plan(failures: Literal["auto", "independent", "bursty"]) -> Plan:
-    return Plan(
-        steps=(Step(weight_percent=50, interval_seconds=5, max_wait_seconds=60),),
-        gates=(GATE,),
-        sources={"s": Source(kind="prometheus", address="http://prometheus:9090", proxy="contour")},
-        failures=failures,
-    )
+Failures = Literal["auto", "independent", "bursty"]
 
 
 def closed(*blocks: tuple[int, int], p0: float = 0.01) -> Blocks:
@@ -94,30 +88,26 @@ def drawn(rng: random.Random, requests: int, p: float) -> int:
     return sum(rng.random() < p for _ in range(requests)) if p else 0
 
 
-class Walk:
+class Walk(Watched):
     """A canary and a stable version, looked at every second. + bursts: seconds in which so many requests fail"""
 
-    def __init__(self, failures: Literal["auto", "independent", "bursty"], seed: int) -> None:
-        self.plan, self.rng, self.evidence = plan(failures), random.Random(seed), Evidence()
-        self.canary, self.stable, self.seconds = [0, 0], [0, 0], 0
+    def __init__(self, failures: Failures, seed: int) -> None:
+        self.rng = random.Random(seed)
+        super().__init__(looks.plan(failures=failures))
 
     def second(self, p: float, stable_p: float = 0.0, requests: int = 25) -> Verdict:
-        for arm, each, share in ((self.canary, requests, p), (self.stable, 75, stable_p)):
-            bad = drawn(self.rng, each, share)
-            arm[0], arm[1] = arm[0] + each - bad, arm[1] + bad
-        at = 1000.0 + self.seconds
-        self.seconds += 1
-        samples = [
-            Sample(series={f"{name}=200": (arm[0], False), f"{name}=503": (arm[1], True)}, at=at)
-            for name, arm in (("c", self.canary), ("s", self.stable))
-        ]
-        self.evidence = bet(GATE, fold(self.evidence, Reading(canary=samples[0], stable=samples[1])))
-        return judge(self.plan, GATE, self.evidence).verdict
+        canary, stable = ((each, drawn(self.rng, each, share)) for each, share in ((requests, p), (75, stable_p)))
+        return self.look(1, canary, stable).verdict
+
+    @property
+    def memory(self) -> objective.Memory:
+        assert isinstance(self.evidence.memory, objective.Memory)
+        return self.evidence.memory
 
     def bursts(self, seconds: int, every: int = 60, lasting: int = 2, p: float = 0.3) -> bool:
         """1 % of all requests fail, in bursts at any time. Whether the gate ever fails."""
         self.second(0.0)
-        self.evidence = begin_step(self.evidence)
+        self.begins_step()
         phase = self.rng.randrange(every)
         return any(
             self.second(p if (second + phase) % every < lasting else 0.0) is Verdict.FAIL for second in range(seconds)
@@ -149,7 +139,7 @@ def test_what_breaks_late_is_found_with_bursts_too(p: float, at_most: float) -> 
 def seconds_to_fail(seed: int, healthy_seconds: int, p: float) -> int:
     walk = Walk("bursty", seed)
     walk.second(0.0)
-    walk.evidence = begin_step(walk.evidence)
+    walk.begins_step()
     for _ in range(healthy_seconds):
         assert walk.second(0.0) is not Verdict.FAIL
     seconds = 1
@@ -163,20 +153,40 @@ def test_auto_goes_by_how_stables_failures_come() -> None:
     for second in range(300):
         steady.second(0.0, stable_p=0.01)
         bursts.second(0.0, stable_p=0.3 if second % 60 < 2 else 0.0)
-    assert (steady.evidence.bursty, bursts.evidence.bursty) == (False, True)
-    assert judge(plan("auto"), GATE, steady.evidence).verdict is Verdict.PASS
-    assert judge(plan("auto"), GATE, bursts.evidence).verdict is Verdict.UNDECIDED, "nothing passes by blocks"
+    assert (steady.memory.bursty, bursts.memory.bursty) == (False, True)
+    assert steady.judgement.verdict is Verdict.PASS
+    assert bursts.judgement.verdict is Verdict.UNDECIDED, "nothing passes by blocks"
 
 
 def test_bursts_once_seen_stay_seen() -> None:
-    steady = closed(*[(100, 1)] * 50)
-    seen = Evidence(
-        canary=Arm(at=1010.0, begun=True),
-        stable=Arm(total=5000, bad=50, begun=True),
-        stable_blocks=steady,
-        block_at=1000.0,
-    )
-    assert [bet(GATE, seen.model_copy(update={"bursty": was})).bursty for was in (False, True)] == [False, True]
+    walk = Walk("auto", 2)
+    for second in range(300):
+        walk.second(0.0, stable_p=0.3 if second % 60 < 2 else 0.0)
+    for _ in range(300):
+        walk.second(0.0)
+    assert walk.memory.bursty
+    anew = again(walk.evidence).memory
+    assert isinstance(anew, objective.Memory)
+    assert (anew.bursty, anew.stable_blocks.closed) == (True, 0)
+
+
+HISTORIES: dict[str, tuple[list[tuple[int, int]], bool]] = {
+    "bursts": ([(1000, 10), (1000, 0), (1000, 60), (1000, 0), (1000, 0), (1000, 90)] * 3, True),
+    "failures one by one": ([(1000, 9), (1000, 11), (1000, 10)] * 6, False),
+    "too short to tell": ([(1000, 0), (1000, 200)] * 5, False),
+    "nothing known": ([], False),
+}
+
+
+@pytest.mark.parametrize(("history", "bursty"), HISTORIES.values(), ids=HISTORIES)
+def test_auto_goes_by_what_was_before_the_walk_too(history: list[tuple[int, int]], bursty: bool) -> None:
+    """The source tells it once, in its first reading."""
+    walk = Walk("auto", 1)
+    walk.read(Reading(canary=Sample(at=walk.now), stable=Sample(at=walk.now), history=tuple(history)))
+    assert walk.memory.bursty is bursty
+    walk.second(0.0)
+    assert walk.memory.bursty is bursty
+    assert walk.memory.stable_blocks.closed == 0, "it is no block of the walk's"
 
 
 def test_the_machine_goes_by_blocks() -> None:
@@ -184,7 +194,7 @@ def test_the_machine_goes_by_blocks() -> None:
     walk = by_hand.Walk(by_hand.plan(20, gated=True, failures="bursty"), readings=reading_at(0, 0, 0))
     walk.until(Dwell(0))
     for block in range(12):
-        walk.look(readings=reading_at(10.0 * block, 100 * block, 8 * block))
+        walk.look(readings=reading_at(100 + 10.0 * block, 100 * block, 8 * block))
         if walk.state.phase is Phase.REVERTING:
             break
     assert walk.state.phase is Phase.REVERTING
@@ -193,46 +203,59 @@ def test_the_machine_goes_by_blocks() -> None:
 
 
 def reading_at(at: float, total: int, bad: int) -> dict[str, Reading]:
-    canary = Sample(series={"ok": (total - bad, False), "bad": (bad, True)}, at=at)
-    return {"success_rate": Reading(canary=canary, stable=Sample(at=at))}
+    return {"success_rate": Reading(canary=by_hand.sample(total - bad, bad, at=at), stable=Sample(at=at))}
 
 
-def test_auto_has_half_of_alpha_for_each_of_its_tests() -> None:
-    seen = Evidence(canary=Arm(total=1000, bad=25, begun=True), canary_blocks=closed((500, 10), (500, 15)))
-    bursty = seen.model_copy(update={"bursty": True})
-    for alone, evidence in ((plan("independent"), seen), (plan("bursty"), bursty)):
-        whole = judge(alone, GATE, evidence).log_e_fail
-        assert judge(plan("auto"), GATE, evidence).log_e_fail == pytest.approx(whole - log(2))
+def test_auto_divides_alpha_among_its_tests() -> None:
+    """So that it does not matter when, or why, one changes to the other."""
+    version = Version([(0, 1000, 25)], Arm(total=1000, bad=25), closed((500, 10), (500, 15)))
+    for failures, bursty, share in (("independent", False, 1 - BURSTY_STAKE), ("bursty", True, BURSTY_STAKE)):
+        whole = log_failing(looks.plan(failures=failures), RATE, version, bursty=bursty)
+        part = log_failing(looks.plan(failures="auto"), RATE, version, bursty=bursty)
+        assert part == pytest.approx(whole + log(share))
 
 
 def test_an_objective_of_a_tenth_has_no_hard_limit() -> None:
-    gate = GATE.model_copy(update={"max_bad_ratio": 0.1})
-    blocks = closed((100, 90), (100, 90), p0=0.1)
-    seen = Evidence(canary=Arm(total=200, bad=180, begun=True), canary_blocks=blocks)
-    assert judge(plan("bursty"), gate, seen).log_e_fail == pytest.approx(log_e_blocks(blocks))
+    gate = RATE.model_copy(update={"max_bad_ratio": 0.1})
+    version = Version([(0, 200, 180)], Arm(total=200, bad=180), closed((100, 90), (100, 90), p0=0.1))
+    found = log_failing(looks.plan(gate, failures="bursty"), gate, version, bursty=True)
+    assert found == pytest.approx(log_e_blocks(version.blocks))
+
+
+def test_the_hard_limit_is_of_all_requests_those_of_the_warm_up_too() -> None:
+    arm = Arm(total=10, bad=0, warm_total=100, warm_bad=90)
+    some = looks.plan(failures="bursty")
+    assert failing.fails(some, RATE, Version([(0, 10, 0)], arm, Blocks()), bursty=True)[0]
 
 
 def test_the_verdict_says_so() -> None:
-    blocks = closed(*[(100, 40)] * 4)
-    arm = Arm(total=400, bad=160, at=1000.0, begun=True)
-    seen = Evidence(canary=arm, stable=arm, canary_blocks=blocks, stable_blocks=blocks)
-    text = explain(plan("bursty"), GATE, seen, "42 s at 20 %", 1001.2)
-    assert text.startswith("success rate: 160 of 400 canary requests failed (40.00 %, limit 1 %), E = ")
+    walk = Walk("bursty", 1)
+    for _ in range(3):
+        walk.look(10, (100, 0), (900, 0))
+    while walk.judgement.verdict is not Verdict.FAIL:
+        walk.look(10, (100, 40), (900, 1))
+    canary, stable = walk.evidence.canary, walk.evidence.stable
+    text = walk.explained()
+    assert text.startswith(f"success rate: {canary.bad} of {canary.total} canary requests failed (")
     assert text.endswith(
         " >= 200 (alpha 0.005 over 1 gate, as failures come in bursts: by blocks of 10 s), 42 s at 20 %, "
-        "data 1.2 s old; stable 40.00 % of 400"
+        f"data 1.2 s old; stable {100 * stable.bad / stable.total:.2f} % of {stable.total:,}"
     )
-    assert shared(plan("bursty"), GATE, seen)
-    assert not shared(
-        plan("bursty"), GATE, seen.model_copy(update={"stable": Arm(total=400), "stable_blocks": Blocks()})
-    )
+
+
+def test_an_outage_is_shared_in_blocks_too() -> None:
+    walk = Walk("bursty", 1)
+    for _ in range(3):
+        walk.look(10, (100, 0), (900, 0))
+    said = [walk.look(10, (100, 40), (900, 360)).verdict for _ in range(9)]
+    assert Verdict.FAIL not in said
+    assert said[-1] is Verdict.HOLD
 
 
 def test_blocks_are_of_time() -> None:
-    assert Evidence.model_validate_json(Evidence().model_dump_json()) == Evidence()
     walk = Walk("bursty", 5)
     for _ in range(3 * int(BLOCK_SECONDS) + 1):
         walk.second(0.0)
-    assert (walk.evidence.canary_blocks.closed, walk.evidence.stable_blocks.closed) == (3, 3)
-    again = Evidence.model_validate_json(walk.evidence.model_dump_json())
-    assert again == walk.evidence
+    assert (walk.memory.canary_blocks.closed, walk.memory.stable_blocks.closed) == (3, 3)
+    again_ = Evidence.model_validate_json(walk.evidence.model_dump_json())
+    assert again_ == walk.evidence

@@ -8,15 +8,27 @@ tests promise is in `test_evidence_promises.py`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from fractions import Fraction
-from math import comb, exp, isfinite, log
+from math import comb, exp, inf, isfinite, log, log1p
 
 import mpmath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulumi_rollout.core.evidence import log_e_both, log_e_fail, log_e_pass, log_mixture, log_weight
+from pulumi_rollout.core.evidence import (
+    log_e_both,
+    log_e_fail,
+    log_e_pass,
+    log_mixture,
+    log_sprt,
+    log_sprt_bounds,
+    log_sum,
+    log_tails,
+    log_weight,
+    most_log_e_fail,
+)
 
 
 @pytest.mark.parametrize(
@@ -149,13 +161,13 @@ def test_a_look_costs_the_same_however_many_requests_there_were() -> None:
     assert many < 3 * few
 
 
-def seconds_of(total: int, bad: int) -> float:
+def seconds_of(total: int, bad: int, function: Callable[[int, int, float], float] = log_e_fail) -> float:
     """The least of five times, each of 40 tests."""
     times = []
     for _ in range(5):
         begun = time.process_time()
         for _ in range(40):
-            log_e_fail(total, bad, 0.01)
+            function(total, bad, 0.01)
         times.append(time.process_time() - begun)
     return min(times)
 
@@ -198,6 +210,33 @@ def test_failing_is_passing_with_good_and_bad_exchanged(count: tuple[int, int], 
     assert log_e_fail(total, bad, p0) == pytest.approx(log_e_pass(total, total - bad, 1 - p0), rel=1e-9, abs=1e-9)
 
 
+@given(sights())
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_the_upper_bound_is_one(sight: tuple[int, int, float]) -> None:
+    """And near enough to decide by: less than 1 too much where it is large."""
+    total, bad, p0 = sight
+    exact, most = log_e_fail(total, bad, p0), most_log_e_fail(total, bad, p0)
+    assert most >= exact - 1e-9 * max(1, abs(exact))
+    if bad <= p0 * total:
+        assert most == 0
+    elif (bad + 1) / (total + 2) > p0:
+        assert most <= exact + 1 + 1e-9 * max(1, abs(exact))
+
+
+@given(sights())
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_with_good_and_bad_exchanged_it_is_one_for_passing(sight: tuple[int, int, float]) -> None:
+    total, bad, p0 = sight
+    exact = log_e_pass(total, bad, p0)
+    assert most_log_e_fail(total, total - bad, 1 - p0) >= exact - 1e-6 * max(1, abs(exact))
+
+
+def test_the_upper_bound_is_cheap() -> None:
+    exact, bound = (seconds_of(1000, 25, function) for function in (log_e_fail, most_log_e_fail))
+    print(f"the upper bound costs {bound / exact:.0%} of the exact one")
+    assert bound < exact / 2
+
+
 def test_weights_are_one_in_all_whenever_one_stops() -> None:
     for begun in (1, 2, 17, 1000):
         assert sum(exp(log_weight(k)) for k in range(begun)) + 1 / (begun + 1) == pytest.approx(1)
@@ -216,3 +255,84 @@ def test_a_test_that_begins_or_is_given_up_never_adds_evidence() -> None:
     assert log_mixture([*tests, (3, 0.0)], 4) == pytest.approx(now, rel=1e-12)
     for lost in tests:
         assert log_mixture([test for test in tests if test != lost], 3) < now
+
+
+def test_the_sum_of_what_is_very_large_or_nothing() -> None:
+    assert log_sum([]) == -inf
+    assert log_sum([-inf, -inf]) == -inf
+    assert log_sum([-inf, 5000.0]) == 5000
+    assert log_sum([-5000.0, -5000.0, -5000.0]) == pytest.approx(log(3) - 5000, rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [Fraction(1, 1000), Fraction(1, 20), Fraction(1, 2), Fraction(19, 20)])
+def test_tails_are_sums_of_binomial_chances(p: Fraction) -> None:
+    for total in (1, 2, 9, 60):
+        chances = [comb(total, k) * p**k * (1 - p) ** (total - k) for k in range(total + 1)]
+        for bad in range(1, total + 1):
+            fewer, others = log_tails(total, bad, float(p))
+            assert fewer == pytest.approx(log(sum(chances[:bad])), rel=1e-9, abs=1e-12)
+            assert others == pytest.approx(log(sum(chances[bad:])), rel=1e-9, abs=1e-12)
+
+
+def test_tails_at_their_ends() -> None:
+    assert log_tails(10, 0, 0.3) == (-inf, 0.0)
+    assert log_tails(10, 11, 0.3) == (0.0, -inf)
+    assert log_tails(10**9, 1, 1e-12)[1] == pytest.approx(log(1e-3), abs=1e-3)
+    assert log_tails(10**9, 10**9, 1e-3)[1] == pytest.approx(10**9 * log(1e-3), rel=1e-12)
+    assert log_tails(10**9, 1, 0.01)[0] == pytest.approx(10**9 * log1p(-0.01), rel=1e-12)
+
+
+def precise_sprt(total: int, bad: int, p0: float, p1: float) -> mpmath.mpf:
+    with mpmath.workdps(50):
+        before, after = mpmath.mpf(p0), mpmath.mpf(p1)
+        return bad * mpmath.log(after / before) + (total - bad) * mpmath.log((1 - after) / (1 - before))
+
+
+@pytest.mark.parametrize(("p0", "p1"), [(0.01, 0.05), (0.01, 0.01000001), (1e-9, 1e-6), (0.5, 0.999999), (1e-6, 0.9)])
+@pytest.mark.parametrize("total", [1, 73, 100_000, 10**10])
+def test_sprt_is_the_same_as_mpmath(total: int, p0: float, p1: float) -> None:
+    for bad in {0, 1, round(total * p0), round(total * p1), total}:
+        assert same(log_sprt(total, bad, p0, p1), precise_sprt(total, bad, p0, p1))
+
+
+def test_sprt_by_hand() -> None:
+    """Two bad ones more than as many good ones: 3^2, for 1/4 and 3/4. And 73 good requests show that it is 1 %, not
+    5 %: ln(0.05)/ln(0.95/0.99) = 72.6."""
+    assert log_sprt(10, 6, 0.25, 0.75) == pytest.approx(2 * log(3), rel=1e-12)
+    passes, fails = log_sprt_bounds(0.005, 0.05)
+    assert [exp(passes), exp(fails)] == pytest.approx([0.05, 200])
+    assert log_sprt(73, 0, 0.01, 0.05) <= passes < log_sprt(72, 0, 0.01, 0.05)
+    assert log_sprt(4, 4, 0.01, 0.05) >= fails > log_sprt(3, 3, 0.01, 0.05)
+
+
+def ends_of_sprt(p: float, alpha: float, beta: float) -> tuple[float, float, float]:
+    """Exactly, for 5 % and 20 %: the chances to pass and to fail within 400 requests, and the mean of how many it
+    takes."""
+    low, high = log_sprt_bounds(alpha, beta)
+    alive, passed, failed, requests = {0: 1.0}, 0.0, 0.0, 0.0
+    for total in range(1, 401):
+        following: dict[int, float] = {}
+        requests += sum(alive.values())
+        for bad, chance in alive.items():
+            following[bad] = following.get(bad, 0.0) + chance * (1 - p)
+            following[bad + 1] = following.get(bad + 1, 0.0) + chance * p
+        values = {bad: log_sprt(total, bad, 0.05, 0.2) for bad in following}
+        passed += sum(chance for bad, chance in following.items() if values[bad] <= low)
+        failed += sum(chance for bad, chance in following.items() if values[bad] >= high)
+        alive = {bad: chance for bad, chance in following.items() if low < values[bad] < high}
+    return passed, failed, requests
+
+
+def test_sprt_keeps_alpha_and_beta_exactly() -> None:
+    good_passed, good_failed, good_requests = ends_of_sprt(0.05, alpha=0.02, beta=0.1)
+    bad_passed, bad_failed, bad_requests = ends_of_sprt(0.2, alpha=0.02, beta=0.1)
+    print(
+        f"5 %: fails {good_failed:.4f}, {good_requests:.0f} requests; 20 %: passes {bad_passed:.4f}, {bad_requests:.0f}"
+    )
+    assert 0.002 < good_failed <= 0.02
+    assert 0.01 < bad_passed <= 0.1
+    assert min(good_passed, bad_failed) > 0.9
+    # Wald's mean: (chance x bound + chance x bound) / drift of one request; the bounds are overshot a little.
+    passes, fails = log_sprt_bounds(0.02, 0.1)
+    drift = 0.05 * log(0.2 / 0.05) + 0.95 * log(0.8 / 0.95)
+    assert good_requests == pytest.approx((good_passed * passes + good_failed * fails) / drift, rel=0.15)

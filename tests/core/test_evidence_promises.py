@@ -15,19 +15,30 @@ from typing import Literal
 import pytest
 
 from pulumi_rollout.core import gates
+from pulumi_rollout.core.counts import Look, Reading, Sample
 from pulumi_rollout.core.evidence import log_e_fail, log_e_pass, log_mixture
-from pulumi_rollout.core.gates import Verdict, begin_step, fold, judge
-from pulumi_rollout.core.plan import Gate, Plan, Source, Step
-from pulumi_rollout.core.state import Evidence, Reading, Sample
+from pulumi_rollout.core.gates import Verdict, failing, objective
+from pulumi_rollout.core.measures import Objective, Source, SuccessRate
+from pulumi_rollout.core.plan import Limits, Plan, Step
+
+# Of a walk with and without a warm-up, in seconds: after the first request, and after each rise.
+WARM_UP, WARM_UP_STEP = 60.0, 15.0
 
 
-def plan(max_bad_ratio: float, alpha: float, failures: Literal["auto", "independent"] = "independent") -> Plan:
+def plan(
+    max_bad_ratio: float,
+    alpha: float,
+    failures: Literal["auto", "independent"] = "independent",
+    warm_up: tuple[float, float] = (0.0, 0.0),
+) -> Plan:
+    gate = Objective(id="success_rate", metric=SuccessRate(), max_bad_ratio=max_bad_ratio, source="s")
     return Plan(
         steps=(Step(weight_percent=50, interval_seconds=5, max_wait_seconds=60),),
-        gates=(Gate(id="success_rate", metric="success_rate", max_bad_ratio=max_bad_ratio, source="s"),),
+        gates=(gate,),
         sources={"s": Source(kind="prometheus", address="http://prometheus:9090", proxy="contour")},
         alpha=alpha,
         failures=failures,
+        limits=Limits(warm_up_seconds=warm_up[0], warm_up_step_seconds=warm_up[1]),
     )
 
 
@@ -92,61 +103,75 @@ def bad_among(rng: random.Random, requests: int, p: float) -> int:
 
 
 class Walk:
-    """A canary whose counters are folded and judged as in a walk."""
+    """A canary whose counters are counted and judged as in a walk, with a stable version that is well."""
 
     def __init__(self, plan: Plan, seed: int) -> None:
         self.plan, self.rng, self.now = plan, random.Random(seed), 1000.0
-        self.good = self.bad = 0
-        self.evidence = Evidence()
+        self.good = self.bad = self.of_stable = 0
+        self.gate = plan.gates[0]
+        self.evidence = gates.fresh(self.gate)
+        self.warm_until = self.now + plan.limits.warm_up_seconds
         self.goes_on(0, 0, 0.5)
 
     def goes_on(self, seconds: float, requests: int, p: float) -> Verdict:
         """So many requests, in so much time, of which each is bad with chance p; then a look."""
         bad = bad_among(self.rng, requests, p)
         self.now, self.good, self.bad = self.now + seconds, self.good + requests - bad, self.bad + bad
+        self.of_stable += requests
         series = {"code=200": (float(self.good), False), "code=503": (float(self.bad), True)}
-        self.evidence = fold(self.evidence, Reading(canary=Sample(series=series, at=self.now)))
-        return judge(self.plan, self.plan.gates[0], self.evidence).verdict
+        stable = Sample(series={"stable": (float(self.of_stable), False)}, at=self.now)
+        reading = Reading(canary=Sample(series=series, at=self.now), stable=stable)
+        warm_until = self.warm_until if self.plan.limits.warms_up else 0.0
+        look = Look(now=self.now, weight_percent=50, warm_until=warm_until)
+        self.evidence = gates.look_at(self.plan, self.gate, self.evidence, reading, look)
+        return self.evidence.judgement.verdict
 
     def begins_step(self) -> None:
-        self.evidence = begin_step(self.evidence)
+        self.warm_until = max(self.warm_until, self.now + self.plan.limits.warm_up_step_seconds)
+        self.evidence = gates.begin_step(self.gate, self.evidence)
 
 
-def ever_fails(seed: int, p: float, alpha: float) -> bool:
-    """A walk of three steps of ten minutes, looked at every 20 s, with 10 requests each time."""
-    walk = Walk(plan(max_bad_ratio=0.1, alpha=alpha), seed)
+def ever_fails(seed: int, p: float, alpha: float, warm_p: float | None = None) -> bool:
+    """A walk of three steps of ten minutes, looked at every 20 s, with 10 requests each time. + warm_p: chance of a
+    bad request in the warm-up, of two minutes and one minute"""
+    warm_up = (0.0, 0.0) if warm_p is None else (120.0, 60.0)
+    walk = Walk(plan(max_bad_ratio=0.1, alpha=alpha, warm_up=warm_up), seed)
     for _ in range(3):
         walk.begins_step()
         for _ in range(30):
-            if walk.goes_on(20, 10, p) is Verdict.FAIL:
+            chance = p if warm_p is None or walk.now >= walk.warm_until else warm_p
+            if walk.goes_on(20, 10, chance) is Verdict.FAIL:
                 return True
     return False
 
 
-def test_alpha_is_kept_over_a_whole_walk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests that begin with each step and every five minutes, at the objective exactly: were the true share of
-    false aborts more than alpha, so few of them would be seen with a chance of less than 1 %."""
-    monkeypatch.setattr(gates, "log_e_fail", cache(log_e_fail))
-    monkeypatch.setattr(gates, "log_e_pass", lambda total, bad, p0: 0.0)
+@pytest.mark.parametrize("warm_p", [None, 0.2], ids=["without a warm-up", "at the higher limit in the warm-up"])
+def test_alpha_is_kept_over_a_whole_walk(monkeypatch: pytest.MonkeyPatch, warm_p: float | None) -> None:
+    """Tests that begin with each step and every five minutes, at the objective exactly, and at the higher limit
+    exactly while it warms up: were the true share of false aborts more than alpha, so few of them would be seen with a
+    chance of less than 1 %."""
+    remembered = cache(log_e_fail)
+    monkeypatch.setattr(failing.log_failing, "__kwdefaults__", {"log_e": remembered})
+    monkeypatch.setattr(objective, "log_e_pass", lambda total, bad, p0: 0.0)
     alpha, runs = 0.2, 250
-    failed = sum(ever_fails(seed, 0.1, alpha) for seed in range(runs))
+    failed = sum(ever_fails(seed, 0.1, alpha, warm_p) for seed in range(runs))
     chance_of_so_few = sum(comb(runs, k) * alpha**k * (1 - alpha) ** (runs - k) for k in range(failed + 1))
     print(f"{failed} of {runs} walks failed; at most {alpha:.0%} do, with a confidence of {1 - chance_of_so_few:.4%}")
     assert chance_of_so_few < 0.01
     assert failed > 0, "a gate that never fails tells nothing"
 
 
-def seconds_to_find(seed: int, step_seconds: int) -> float:
-    """How long 5 % errors last that begin with the last of five steps, which has half of 100 requests a second;
-    before, 0.1 % were bad, and 1 % may be."""
-    walk = Walk(plan(max_bad_ratio=0.01, alpha=0.005, failures="auto"), seed)
+def seconds_to_find(seed: int, step_seconds: int, warm_up: tuple[float, float] = (0.0, 0.0), p: float = 0.05) -> float:
+    """How long errors, 5 % unless said, last that begin with the last of five steps, which has half of 100 requests a
+    second; before, 0.1 % were bad, and 1 % may be."""
+    walk = Walk(plan(max_bad_ratio=0.01, alpha=0.005, failures="auto", warm_up=warm_up), seed)
     for weight in (0.1, 0.2, 0.3, 0.4):
         walk.begins_step()
         for _ in range(step_seconds // 30):
             assert walk.goes_on(30, round(30 * 100 * weight), 0.001) is not Verdict.FAIL
     walk.begins_step()
     seconds = 1.0
-    while walk.goes_on(1, 50, 0.05) is not Verdict.FAIL:
+    while walk.goes_on(1, 50, p) is not Verdict.FAIL:
         seconds += 1
     return seconds
 
@@ -158,6 +183,15 @@ def test_late_breakage_is_found_in_seconds() -> None:
     assert median(long_past) <= 10
     assert max(long_past) <= 30
     assert median(long_past) <= 1.25 * median(short_past), "a long healthy past delays it"
+
+
+@pytest.mark.parametrize(("p", "within"), [(0.05, WARM_UP_STEP + 5), (0.1, 10.0)])
+def test_what_is_bad_in_the_warm_up_of_a_step_is_found_in_it_or_soon_after(p: float, within: float) -> None:
+    """The default one lasts 15 s, in which the limit is 2 %: 5 % are hardly more than that, 10 % are."""
+    found = [seconds_to_find(seed, 600, (WARM_UP, WARM_UP_STEP), p) for seed in range(60)]
+    print(f"{p:.0%} with the default warm-up: median {median(found)} s, longest {max(found)} s")
+    assert median(found) <= within
+    assert max(found) <= within + 15
 
 
 def test_without_later_starts_it_takes_minutes(monkeypatch: pytest.MonkeyPatch) -> None:

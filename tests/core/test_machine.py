@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pulumi_rollout.core.counts import Reading, Sample
 from pulumi_rollout.core.machine import decide, waiting_for
 from pulumi_rollout.core.moves import (
     Apex,
@@ -19,6 +20,7 @@ from pulumi_rollout.core.moves import (
     Dwell,
     Home,
     Leave,
+    Move,
     ScaleDown,
     Weight,
     current,
@@ -34,10 +36,8 @@ from pulumi_rollout.core.state import (
     Phase,
     Pin,
     PointApex,
-    Reading,
     Resize,
     Restore,
-    Sample,
     Scale,
     Seen,
     SetWeight,
@@ -53,7 +53,7 @@ P = Phase
 
 
 def test_the_way_forward() -> None:
-    assert moves(plan(20, 50), first_release=False) == [
+    assert list(moves(plan(20, 50), first_release=False)) == [
         (P.PREPARING, Capacity(20)),
         (P.PREPARING, Weight(0)),
         (P.SHIFTING, Capacity(20)),
@@ -76,7 +76,7 @@ def test_the_way_back() -> None:
 
 
 def test_a_first_release_has_no_traffic_to_move() -> None:
-    assert moves(plan(), first_release=True) == [(P.PREPARING, Capacity(100))]
+    assert list(moves(plan(), first_release=True)) == [(P.PREPARING, Capacity(100))]
     assert way_back(first_release=True) == [ScaleDown()]
 
 
@@ -163,7 +163,7 @@ def test_a_bad_version_goes_back_with_the_numbers() -> None:
     assert walk.did == [SetWeight(percent=0)]
     reason = walk.state.reason or ""
     assert reason.startswith("success rate: 30 of 100 canary requests failed (30.00 %, limit 1 %), E = 1e")
-    assert ">= 200 (alpha 0.005 over 1 gate), 5 s at 20 %; stable 0 % of 0" in reason
+    assert ">= 200 (alpha 0.005 over 1 gate), 5 s at 20 %, data 0.0 s old; stable 0 % of 0" in reason
     end = walk.ended()
     assert (end.phase, end.reason, end.judged, end.confirmed) == (P.FAILED, reason, True, True)
     assert walk.seen.apex_revision == "v1"
@@ -185,7 +185,7 @@ def test_a_version_that_breaks_after_the_apex_was_switched_goes_back() -> None:
     walk = Walk(plan(20, gated=True), readings=reading(0))
     walk.until(Dwell(0)).look(10, readings=reading(500))
     walk.until(Drain())
-    apex = Reading(canary=Sample(at=1), stable=Sample(series={"apex": (40, True)}, at=1))
+    apex = Reading(stable=Sample(series={"apex": (40, True)}))
     assert walk.look(1, readings={"success_rate": apex}) == (PointApex(revision="v1"),)
     assert (walk.ended().phase, walk.state.judged) == (P.FAILED, True)
 
@@ -394,19 +394,90 @@ def test_the_canary_leaves_at_weight_0() -> None:
 
 
 def test_a_route_that_was_put_back_is_not_listed_again_at_full_weight() -> None:
+    """The proxy has forgotten the canary meanwhile."""
     walk = Walk(plan(20, 50))
     walk.until(Weight(50))
     assert walk.look(1, weight_percent=None) == (SetWeight(percent=0),)
-    assert walk.look(1, weight_percent=0) == (SetWeight(percent=50),)
+    assert walk.look(1, weight_percent=0, route_problem="not seen yet") == ()
+    assert walk.look(1, route_problem=None) == ()
+    assert walk.look(1) == (SetWeight(percent=50),)
 
 
-def test_a_step_that_lost_its_weight_says_so_and_ends_at_its_deadline() -> None:
+@pytest.mark.parametrize("seen", [None, 0, 7])
+def test_a_step_that_lost_its_weight_gets_it_back(seen: int | None) -> None:
+    """As it has come to it, by weight 0; and it lasts no shorter for that."""
     walk = Walk(plan(20))
-    walk.until(Dwell(0)).look(1, weight_percent=None)
-    assert walk.did == []
+    walk.until(Dwell(0)).look(1, weight_percent=seen)
     assert walk.waiting == "the route does not have weight 20 any more"
-    walk.look(30)
+    assert walk.did == [SetWeight(percent=0 if seen is None else 20)]
+    if seen is None:
+        assert walk.look(1, weight_percent=0) == ()
+        assert walk.look(1) == (SetWeight(percent=20),)
+    walk.look(1, weight_percent=20)
+    walk.look(10)
+    assert walk.state.phase is P.PROMOTING
+
+
+def test_a_step_that_gets_more_weight_loses_it_again() -> None:
+    walk = Walk(plan(20))
+    assert walk.until(Dwell(0)).look(1, weight_percent=21) == (SetWeight(percent=20),)
+
+
+def test_a_weight_that_is_not_put_back_ends_the_step_at_its_deadline() -> None:
+    """Somebody else is always the last."""
+    walk = Walk(plan(20))
+    walk.until(Dwell(0))
+    for _ in range(31):
+        walk.look(1, weight_percent=None)
     assert walk.state.phase is P.REVERTING
+    assert walk.state.judged is False
+
+
+EDITS: dict[str, tuple[Move, dict[str, Any], str]] = {
+    "less": (Dwell(0), {"weight_percent": 7}, "it has weight 7 instead of 20"),
+    "more": (Dwell(0), {"weight_percent": 100}, "it has weight 100 instead of 20"),
+    "nothing": (Dwell(0), {"weight_percent": None}, "it does not list the new version, which had weight 20"),
+    "another shape": (
+        Dwell(0),
+        {"weight_percent": None, "route_problem": "HTTPRoute prod/shop is not there"},
+        "it does not list the new version, which had weight 20: HTTPRoute prod/shop is not there",
+    ),
+    "between two steps": (Capacity(50), {"weight_percent": 7}, "it has weight 7 instead of 20"),
+    "before promotion": (Capacity(100), {"weight_percent": 7}, "it has weight 7 instead of 50"),
+}
+
+
+@pytest.mark.parametrize(("move", "changes", "what"), EDITS.values(), ids=EDITS)
+def test_whoever_edits_the_route_may_end_the_walk(move: Move, changes: dict[str, Any], what: str) -> None:
+    walk = Walk(plan(20, 50, on_edited="abort"))
+    walk.until(move).look(0.1, **changes)
+    assert (walk.state.phase, walk.state.judged) == (P.REVERTING, False)
+    assert walk.state.reason == f"somebody has edited the route: {what}"
+
+
+@pytest.mark.parametrize("move", [Capacity(20), Weight(0), Weight(20), Weight(50), Weight(100), Apex()])
+@pytest.mark.parametrize("seen", [None, 0, 20, 50])
+def test_a_weight_that_is_on_its_way_is_nobodys_edit(move: Move, seen: int | None) -> None:
+    walk = Walk(plan(20, 50, on_edited="abort"))
+    walk.until(move).look(0.1, weight_percent=seen)
+    assert walk.state.phase is not P.REVERTING
+
+
+def test_an_edit_of_a_paused_walk_ends_it_too() -> None:
+    walk = Walk(plan(20, 50, on_edited="abort"))
+    walk.until(Dwell(0)).ask("pause")
+    walk.look(1, weight_percent=35)
+    assert walk.state.phase is P.REVERTING
+
+
+def test_what_people_set_is_no_edit() -> None:
+    walk = Walk(plan(20, 50, on_edited="abort"))
+    walk.until(Dwell(0)).ask("set-weight", weight_percent=35)
+    walk.obeyed()
+    walk.look(1)
+    walk.ask("resume")
+    walk.look(1)
+    assert walk.state.phase is not P.REVERTING
 
 
 def test_more_weight_than_the_step_allows_is_taken_away_at_once() -> None:

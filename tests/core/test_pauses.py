@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.core.gates import Verdict, judge
+from pulumi_rollout.core.gates import Verdict
 from pulumi_rollout.core.machine import decide
 from pulumi_rollout.core.moves import Capacity, Dwell, Weight, current
 from pulumi_rollout.core.plan import Verb
@@ -313,7 +313,7 @@ def test_a_walk_that_was_killed_in_a_step_leaves_out_the_time_that_nobody_watche
 def test_what_is_taken_up_is_as_it_was_but_for_its_clocks() -> None:
     walk = asked(on_wait="hold")
     walk.look()
-    state, clocks = walk.state, ("started_at", "phase_at", "move_at", "met_at", "held")
+    state, clocks = walk.state, ("started_at", "phase_at", "move_at", "watched_at", "met_at", "held")
     up = taken_up(state, walk.seen.now, walk.seen.now + DAY)
     assert up.model_copy(update={name: getattr(state, name) for name in clocks}) == state
     assert (up.held, up.met_at, up.phase_at) == (False, None, walk.seen.now + DAY)
@@ -357,7 +357,7 @@ def test_people_who_go_on_have_it_judged_anew(verb: Verb, following: object) -> 
     assert current(walk.plan, walk.state) == following
     evidence = walk.state.evidence["success_rate"]
     assert (evidence.canary.total, evidence.canary.bad, walk.state.frozen) == (0, 0, False)
-    assert judge(walk.plan, walk.plan.gates[0], evidence).verdict is Verdict.UNDECIDED
+    assert evidence.judgement.verdict is Verdict.UNDECIDED
     walk.look(1, readings=reading(140, 60))
     assert (walk.state.held, walk.state.evidence["success_rate"].canary.bad) == (True, 30)
 

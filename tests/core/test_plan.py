@@ -14,7 +14,13 @@ from pulumi_rollout.core.plan import Plan, problems_of, schema
 SOURCE = {"kind": "prometheus", "address": "http://prometheus:9090", "proxy": "contour"}
 # Propagation, settling twice, and the drain time, by default.
 WAY_BACK = 60 + 2 * 2 + 15
-GATE = {"id": "success_rate", "metric": "success_rate", "max_bad_ratio": 0.01, "source": "main"}
+GATE = {
+    "id": "success_rate",
+    "test": "objective",
+    "metric": {"name": "success_rate"},
+    "max_bad_ratio": 0.01,
+    "source": "main",
+}
 
 
 def step(weight: int, interval: float = 30, max_wait: float = 600) -> dict[str, Any]:
@@ -59,7 +65,29 @@ def written(**changes: Any) -> dict[str, Any]:
         ),
         (
             {"gates": [{**GATE, "max_bad_ratio": 1}]},
-            ("plan.gates.0.max_bad_ratio", "input should be less than 1, not 1"),
+            ("plan.gates.0.objective.max_bad_ratio", "input should be less than 1, not 1"),
+        ),
+        (
+            {"gates": [{**GATE, "test": "sorcery"}]},
+            (
+                "plan.gates.0",
+                "input tag 'sorcery' found using 'test' does not match any of the expected tags: 'objective', "
+                "'baseline', 'share', 'stalled', 'restarts', 'alerts', not "
+                "{'id': 'success_rate', 'test': 'sorcery', 'metric': {'name': 'success_rate'}, 'max_bad_ratio': 0.01, "
+                "'source': 'main'}",
+            ),
+        ),
+        (
+            {"gates": [{"id": "r", "test": "restarts", "source": "main"}]},
+            ("plan.gates.0.restarts.source", "input should be None, not 'main'"),
+        ),
+        (
+            {"limits": {"warm_up_seconds": -1}},
+            ("plan.limits.warm_up_seconds", "input should be greater than or equal to 0, not -1"),
+        ),
+        (
+            {"limits": {"no_data_hold_seconds": 0}},
+            ("plan.limits.no_data_hold_seconds", "input should be greater than 0, not 0"),
         ),
         (
             {"steps": [step(10, interval=-1), step(20)]},
@@ -94,6 +122,31 @@ def test_a_plan_cannot_be_changed() -> None:
 def test_alpha_is_shared_equally(gates: int, share: float) -> None:
     several = [{**GATE, "id": f"gate-{number}"} for number in range(gates)]
     assert Plan.model_validate(written(gates=several)).gate_alpha == pytest.approx(share)
+
+
+OTHERS: list[tuple[dict[str, Any], bool]] = [
+    ({"id": "a", "test": "baseline", "metric": {"name": "success_rate"}, "source": "main"}, True),
+    ({"id": "b", "test": "share", "source": "main"}, True),
+    ({"id": "c", "test": "stalled", "source": "main"}, False),
+    ({"id": "d", "test": "restarts"}, False),
+    ({"id": "e", "test": "alerts", "source": "main"}, False),
+    ({**GATE, "id": "f", "dry_run": True}, False),
+]
+
+
+@pytest.mark.parametrize(("gate", "shares"), OTHERS)
+def test_only_gates_that_judge_by_chance_share_alpha(gate: dict[str, Any], shares: bool) -> None:
+    plan = Plan.model_validate(written(gates=[GATE, gate]))
+    assert plan.judging == (["success_rate", gate["id"]] if shares else ["success_rate"])
+    assert plan.gate_alpha == pytest.approx(0.005 / len(plan.judging))
+
+
+def test_a_gate_of_every_kind_is_the_same_after_json() -> None:
+    latency = {**GATE, "id": "g", "metric": {"name": "latency", "bound_seconds": 0.5}}
+    query = {**GATE, "id": "h", "metric": {"name": "query", "title": "Lost", "bad": "b", "total": "t"}}
+    plan = Plan.model_validate(written(gates=[*(gate for gate, _ in OTHERS), latency, query]))
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    jsonschema.validate(plan.model_dump(mode="json"), schema())
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,21 @@ from typing import Any, get_args
 import pytest
 
 from components import policy
-from pulumi_rollout.core.plan import Gate, Limits, Plan, Source, Step, Verb
-from pulumi_rollout.core.strategies import AS_WRITTEN, GATES, GUARD_IMAGE, STRATEGIES, compile_policy
+from pulumi_rollout.core.gates_written import GATES
+from pulumi_rollout.core.measures import Objective, Restarts, Source, Stalled, SuccessRate
+from pulumi_rollout.core.plan import Limits, Plan, Step, Verb
+from pulumi_rollout.core.sources_written import SourceWritten
+from pulumi_rollout.core.strategies import AS_WRITTEN, GUARD_IMAGE, STRATEGIES, compile_policy
 from pulumi_rollout.errors import InvalidInput
+from tests.core.proxies import KNOWN
 
-PROXIES = {"prometheus": {"contour", "nginx"}}
 SOURCE = {"prometheus": "http://prometheus.monitoring:9090/"}
 RATE = {"successRate": {"minPercent": 99}}
 DURATION = "a duration needs a number and a unit, as in 30s, 5m or 500ms, not "
 
 
 def compiled(policy: Any) -> Plan:
-    return compile_policy(policy, PROXIES)
+    return compile_policy(policy, KNOWN)
 
 
 def weights(**canary: Any) -> list[int]:
@@ -45,12 +48,22 @@ def test_the_whole_plan() -> None:
                 "settle": "500ms",
                 "drain": "1.5m",
                 "deadline": "2h",
+                "warmUp": "2m",
+                "warmUpStep": "0s",
+                "noDataHold": "1m",
+                "noDataRevert": "3m",
+                "outage": "90s",
+                "fixForward": True,
             }
         }
     )
     assert plan == Plan(
         steps=tuple(Step(weight_percent=weight, interval_seconds=90, max_wait_seconds=300) for weight in (5, 50)),
-        gates=(Gate(id="success_rate", metric="success_rate", max_bad_ratio=0.01, source="prometheus-1"),),
+        gates=(
+            Objective(id="success_rate", metric=SuccessRate(), max_bad_ratio=0.01, source="prometheus-1"),
+            Stalled(id="stalled", source="prometheus-1"),
+            Restarts(id="restarts"),
+        ),
         sources={
             "prometheus-1": Source(kind="prometheus", address="http://prometheus.monitoring:9090", proxy="contour")
         },
@@ -58,6 +71,7 @@ def test_the_whole_plan() -> None:
         beta=0.1,
         evidence="required",
         failures="independent",
+        fix_forward=True,
         limits=Limits(
             preparing_seconds=1200,
             propagation_seconds=10,
@@ -65,6 +79,11 @@ def test_the_whole_plan() -> None:
             drain_seconds=90,
             rollout_seconds=7200,
             min_samples=30,
+            warm_up_seconds=120,
+            warm_up_step_seconds=0,
+            no_data_hold_seconds=60,
+            no_data_revert_seconds=180,
+            outage_seconds=90,
         ),
         guard_image=GUARD_IMAGE,
     )
@@ -92,7 +111,7 @@ def test_the_whole_plan_of_what_people_may_do() -> None:
             Step(weight_percent=weight, interval_seconds=30, max_wait_seconds=600, wait_for_person=weight == 50)
             for weight in (5, 50)
         ),
-        limits=Limits(min_samples=0),
+        gates=(Restarts(id="restarts"),),
         wait_before_traffic=True,
         on_wait="hold",
         wait_seconds=600,
@@ -109,8 +128,9 @@ def test_defaults() -> None:
     plan = compiled({"canary": {}})
     assert [step.weight_percent for step in plan.steps] == [10, 20, 30, 40, 50]
     assert {(step.interval_seconds, step.max_wait_seconds) for step in plan.steps} == {(30, 600)}
-    assert (plan.gates, plan.sources, plan.alpha, plan.beta, plan.evidence) == ((), {}, 0.005, 0.05, "sufficient")
-    assert plan.limits == Limits(min_samples=0)
+    assert (plan.alpha, plan.beta, plan.evidence, plan.failures) == (0.005, 0.05, "sufficient", "auto")
+    assert (plan.gates, plan.sources) == ((Restarts(id="restarts"),), {}), "what needs no source is always looked at"
+    assert (plan.limits, plan.fix_forward) == (Limits(), False)
     assert (plan.wait_before_traffic, {step.wait_for_person for step in plan.steps}) == (False, {False})
     assert (plan.on_wait, plan.wait_seconds, plan.on_failure) == ("wait", 0, "revert")
     assert (plan.on_interrupted, plan.on_locked, plan.forbidden_commands) == ("resume", "refuse", ())
@@ -150,13 +170,15 @@ def test_what_is_taken_over_as_written(name: str) -> None:
     assert plan_field.default == (tuple(default) if isinstance(default, list) else default)
     others = {"alpha": 0.25, "beta": 0.25, "evidence": "required", "on_wait": "hold", "on_failure": "freeze"}
     others |= {"on_interrupted": "restart", "on_locked": "wait", "forbidden_commands": ("abort",), "failures": "bursty"}
+    others |= {"fix_forward": True, "on_edited": "abort"}
     assert getattr(compiled({"canary": {name: others[name]}}), name) == others[name] != default
 
 
-def test_minimum_samples_need_a_gate_that_counts() -> None:
-    """Without a gate nothing counts requests, and a minimum would never be reached."""
-    assert compiled({"canary": {"minSamples": 50}}).limits.min_samples == 0
-    assert compiled({"canary": {"gates": [RATE], "source": SOURCE}}).limits.min_samples == 50
+@pytest.mark.parametrize("name", Limits.model_fields)
+def test_every_limit_has_a_setting_and_its_default(name: str) -> None:
+    """Those of the policy and of the plan are the same, so that neither is forgotten."""
+    written = {"rollout_seconds": "deadline"}.get(name, name.removesuffix("_seconds"))
+    assert STRATEGIES["canary"].model_fields[written].default == Limits.model_fields[name].default
 
 
 @pytest.mark.parametrize(
@@ -201,19 +223,30 @@ def test_what_the_components_write_is_the_same() -> None:
     assert compiled(written) == compiled({"canary": {"stepWeight": 20, "gates": [RATE], "source": SOURCE}})
     arguments = set(policy.canary.__annotations__) - {"return"}
     assert arguments == set(STRATEGIES["canary"].model_fields)
-    assert set(policy.success_rate.__annotations__) - {"return"} == set(GATES["success_rate"].model_fields)
+    for name, model in GATES.items():
+        assert set(getattr(policy, name).__annotations__) - {"return"} == set(model.model_fields), name
+    settings = set(SourceWritten.model_fields)
+    for kind in ("prometheus", "alertmanager", "direct"):
+        named = {"direct": "proxy"}.get(kind, "address")
+        assert set(getattr(policy, kind).__annotations__) - {"return", named} <= settings, kind
 
 
-def test_gates_share_a_source_and_have_names_of_their_own() -> None:
-    other = {"successRate": {"minPercent": 95, "source": {"prometheus": "https://other", "proxy": "nginx"}}}
-    plan = compiled({"canary": {"gates": [RATE, RATE, other], "source": SOURCE}})
-    assert [(gate.id, gate.source) for gate in plan.gates] == [
-        ("success_rate", "prometheus-1"),
-        ("success_rate-2", "prometheus-1"),
-        ("success_rate-3", "prometheus-2"),
+def test_what_the_components_write_of_gates_and_sources_is_the_same() -> None:
+    source = policy.direct("app", port=9100, labels={"app": "shop"})
+    gates = [
+        policy.latency(max="500ms", percentile=99),
+        policy.query("Lost orders", bad="lost", total="orders", max_percent=1),
+        policy.alerts(source=policy.alertmanager("http://alertmanager:9093", token="am")),
     ]
-    assert [gate.max_bad_ratio for gate in plan.gates] == [0.01, 0.01, 0.05]
-    assert plan.sources["prometheus-2"] == Source(kind="prometheus", address="https://other", proxy="nginx")
+    written = [
+        {"latency": {"max": "500ms", "percentile": 99}},
+        {"query": {"name": "Lost orders", "bad": "lost", "total": "orders", "maxPercent": 1}},
+        {"alerts": {"source": {"alertmanager": "http://alertmanager:9093", "token": "am"}}},
+    ]
+    assert gates[0] == written[0]
+    assert gates[1] == {"query": {"name": "Lost orders", "bad": "lost", "total": "orders", "max_percent": 1}}
+    assert gates[2] == written[2]
+    assert source == {"direct": "app", "port": 9100, "labels": {"app": "shop"}}
 
 
 @pytest.mark.parametrize(
@@ -290,6 +323,13 @@ def test_unknown_strategies(policy: Any, sentence: str) -> None:
             "policy.canary.guard: input should be a valid boolean, unable to interpret input, not 'no, thanks'",
         ),
         ({"guardImage": None}, "policy.canary.guardImage: input should be a valid string, not None"),
+        ({"warmUp": 60}, f"policy.canary.warmUp: {DURATION}60"),
+        ({"noDataHold": "0s"}, "policy.canary.noDataHold: input should be greater than 0, not '0s'"),
+        ({"outage": "5"}, f"policy.canary.outage: {DURATION}'5'"),
+        (
+            {"defaultGates": ["latency"]},
+            "policy.canary.defaultGates.0: input should be 'restarts' or 'stalled', not 'latency'",
+        ),
         ({"timeLimit": "0s"}, "policy.canary.timeLimit: input should be greater than 0, not '0s'"),
         ({"stepWeigth": 10}, "policy.canary.stepWeigth: there is no setting of the name stepWeigth"),
         (
@@ -303,59 +343,3 @@ def test_mistakes_in_the_canary(canary: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         compiled({"canary": canary})
     assert str(caught.value) == sentence
-
-
-@pytest.mark.parametrize(
-    ("gate", "source", "sentence"),
-    [
-        ({"latency": {}}, SOURCE, "gates.0: there is no gate latency; there are: success_rate"),
-        ({}, SOURCE, "gates.0: names exactly one gate; there are: success_rate"),
-        ("successRate", SOURCE, "gates.0: input should be a valid dictionary, not 'successRate'"),
-        ({"successRate": {}}, SOURCE, "gates.0.minPercent: is missing"),
-        (
-            {"successRate": {"minPercent": 99}},
-            {"prometheus": "https://user:secret@prometheus:9090"},
-            "gates.0.source.prometheus: holds a password, and the plan is stored in plain: give the address without it",
-        ),
-        (
-            {"successRate": {"minPercent": 100}},
-            SOURCE,
-            "gates.0.minPercent: lies between 0 and 100 percent, both excluded, not 100",
-        ),
-        (
-            {"successRate": {"minPercent": 0}},
-            SOURCE,
-            "gates.0.minPercent: lies between 0 and 100 percent, both excluded, not 0",
-        ),
-        (
-            {"successRate": {"minPercent": float("nan")}},
-            SOURCE,
-            "gates.0.minPercent: lies between 0 and 100 percent, both excluded, not nan",
-        ),
-        (
-            {"successRate": {"minPercent": 99, "maxPercent": 1}},
-            SOURCE,
-            "gates.0.maxPercent: there is no setting of the name maxPercent",
-        ),
-        (
-            RATE,
-            None,
-            'gates.0: has no source: give one, as in source=prometheus("http://prometheus.monitoring:9090")',
-        ),
-        (
-            RATE,
-            {"prometheus": "prometheus:9090"},
-            "gates.0.source.prometheus: is a URL with http:// or https://, not 'prometheus:9090'",
-        ),
-        (
-            RATE,
-            {"prometheus": "http://prometheus:9090", "proxy": "haproxy"},
-            "gates.0.source.proxy: there is no proxy haproxy; there are: contour, nginx",
-        ),
-    ],
-)
-def test_mistakes_in_gates(gate: Any, source: Any, sentence: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        compiled({"canary": {"gates": [gate], "source": source}})
-    assert str(caught.value) == f"policy.canary.{sentence}"
-    assert [path for path, _ in caught.value.problems] == [f"policy.canary.{sentence.split(': ')[0]}"]

@@ -1,7 +1,7 @@
 """A small simulated cluster, proxy, metrics server and people: what `decide` meets in the law tests.
 
-Lives here: how the world answers to actions, with delays, lost and late writes, crashes, resets and
-outages, all drawn from one seed. Not here: what must hold (`laws.py`, `laws_of_people.py`).
+Lives here: how the world answers to actions, with delays, lost and late writes, crashes and outages, all drawn from
+one seed. Not here: what its sources count (`counters.py`), what must hold (`laws.py`, `laws_of_*.py`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from pulumi_rollout.core.state import (
     Phase,
     Pin,
     PointApex,
-    Reading,
+    ReplacePod,
     Resize,
     Restore,
-    Sample,
     Scale,
     Seen,
     SetWeight,
@@ -36,6 +35,7 @@ from pulumi_rollout.core.state import (
     Unpin,
     taken_up,
 )
+from tests.core.counters import Counters
 from tests.core.scripts import NEW, OLD, WALK, Script
 
 MOST_LOOKS = 900
@@ -55,12 +55,23 @@ class Event:
 
 @dataclass
 class World:
-    """The cluster, the proxy and the metrics server. + taken_at: when the proxy has the route"""
+    """The cluster, the proxy and the metrics server.
+
+    + pods: of the canary: name -> when it is ready
+    + taken_at: when the proxy has the route
+    + sick: of the canary's pods the one that fails alone; healed: it was replaced by a good one
+    + restarted: how many of the script's restarts have been; bad_alone: the canary's bad requests while stable
+      is well, until a time
+    """
 
     script: Script
     now: float = 1000.0
     wanted: int = 0
-    pods: list[float] = field(default_factory=list)
+    pods: dict[str, float] = field(default_factory=dict)
+    named: int = 0
+    sick: str | None = None
+    healed: bool = False
+    restarted: int = 0
     stable_replicas: int = 2
     pinned: bool = False
     edited: bool = False
@@ -77,14 +88,16 @@ class World:
     given: int = 0
     answered: int = 0
     paused_since: float | None = None
-    counters: dict[str, dict[str, tuple[float, bool]]] = field(default_factory=lambda: {OLD: {}, NEW: {}})
+    bad_in_outage: list[tuple[float, int]] = field(default_factory=lambda: [(0.0, 0)])
+    bad_alone: list[tuple[float, int]] = field(default_factory=lambda: [(0.0, 0)])
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.script.seed)
+        self.counters = Counters(self.script, self.rng)
         self.begun, self.stable_replicas = self.now, self.script.replicas
         self.first = self.script.kind == "first"
         self.apex = None if self.first else OLD
-        self._serve(OLD, 1000, 0.0)
+        self.counters.serve(OLD, "old", 1000, 0.0)
 
     @property
     def age(self) -> float:
@@ -94,7 +107,7 @@ class World:
     @property
     def ready(self) -> int:
         """The canary's ready pods."""
-        return sum(at <= self.now for at in self.pods)
+        return len(self._ready_pods())
 
     def canary_share(self) -> int:
         """Percent of requests that the data plane sends to the canary's pods now."""
@@ -123,8 +136,11 @@ class World:
             route_problem=None if self.now >= self.taken_at else "the Gateway has not seen the last change yet",
             apex_revision=self.apex,
             apex_ready=self.now >= self.apex_ready_at,
-            readings={gate.id: self._reading() for gate in self.script.plan.gates},
+            readings={gate.id: self.counters.reading(gate, self.now, self.age) for gate in self.script.plan.gates},
         )
+
+    def _ready_pods(self) -> list[str]:
+        return [pod for pod, at in self.pods.items() if at <= self.now]
 
     def _people(self, state: State) -> None:
         """Let them give their orders, and look after a walk that waits. It takes a while until they are heard."""
@@ -159,12 +175,6 @@ class World:
         )
         self.on_the_way.append((self.now + self.rng.uniform(0, 1.5), command))
 
-    def _reading(self) -> Reading:
-        if self.age >= self.script.silent_from or self.rng.random() < 0.02:
-            return Reading(no_data="http://prometheus:9090 does not answer (Timeout)")
-        samples = {arm: Sample(series=dict(series), at=self.now - 0.5) for arm, series in self.counters.items()}
-        return Reading(canary=samples[NEW], stable=samples[OLD])
-
     def perform(self, actions: tuple[Action, ...], *, sure: bool) -> None:
         """Do it; unless `sure`, some writes are lost, and some that move traffic arrive after the
         caller gave up. (Pods that come late, and get no traffic, break no law.)"""
@@ -186,30 +196,51 @@ class World:
             if version == self.versions[_object_of(action)]:  # nothing was written to it in between
                 self._apply(action)
         if self.age < self.script.crash_at <= end - self.begun:
-            self.pods = [end + 8.0 for _ in self.pods]
+            self.pods = dict.fromkeys(self.pods, end + 8.0)
         if self.pods and self.rng.random() < 0.06:
-            self.pods[-1] = max(self.pods[-1], end + 3.0)
+            flapping = list(self.pods)[-1]
+            self.pods[flapping] = max(self.pods[flapping], end + 3.0)
         self.now = end
+        self._restart_pods()
         if self.now >= self.taken_at:
             self.proxy_weight = self.weight or 0
         if self.rng.random() < 0.03 and not self.first:
             self.stable_replicas = max(self.stable_replicas, min(8, self.stable_replicas + self.rng.randint(0, 2)))
-        requests = round(self.script.rps * seconds)
-        to_canary = round(requests * self.canary_share() / 100)
-        self._serve(OLD, requests - to_canary, 0.001)
-        bad = self.script.bad_ratio if self.age >= self.script.bad_from else 0.0
-        self._serve(NEW, to_canary, bad if self.ready else 1.0)
+        self._serve(round(self.script.rps * seconds))
 
-    def _serve(self, arm: str, requests: int, bad_ratio: float) -> None:
-        if self.rng.random() < 0.02:
-            self.counters[arm] = {name: (0.0, bad) for name, (_, bad) in self.counters[arm].items()}
-        bad = int(requests * bad_ratio + self.rng.random())  # on average the ratio, also of few requests
-        for envoy, share in (("a", 0.5), ("b", 0.5)):
-            for code, number in (("200", (requests - bad) * share), ("503", bad * share)):
-                if number:
-                    name = f"code={code},pod={envoy}"
-                    before, _ = self.counters[arm].get(name, (0.0, False))
-                    self.counters[arm][name] = (before + int(number + 0.5), code == "503")
+    def _restart_pods(self) -> None:
+        """Those that the script restarts, and one in a while before it has any traffic."""
+        due = [number for at, number in self.script.restarts if at <= self.age]
+        while self.restarted < len(due) and self.pods:
+            self._restart(list(self.pods)[due[self.restarted] % len(self.pods)])
+            self.restarted += 1
+        if self.pods and self.weight is None and self.apex != NEW and self.rng.random() < 0.1:
+            self._restart(self.rng.choice(list(self.pods)))
+
+    def _restart(self, pod: str) -> None:
+        self.counters.restarts[pod] = self.counters.restarts.get(pod, 0) + 1
+        self.pods[pod] = max(self.pods[pod], self.now + 1.0)
+
+    def _serve(self, requests: int) -> None:
+        """Both versions answer. The canary's requests go to its ready pods in turn."""
+        script = self.script
+        for arm in (OLD, NEW):
+            if self.rng.random() < 0.02:
+                self.counters.reset(arm)
+        outage = script.outage_ratio if script.outage_from <= self.age < script.outage_until else 0.0
+        bad = max(outage, script.bad_ratio if self.age >= script.bad_from else 0.0)
+        to_canary, before = round(requests * min(100, self.canary_share()) / 100), self.counters.bad[NEW]
+        self.counters.serve(OLD, "old", requests - to_canary, max(outage, 0.001))
+        ready = self._ready_pods()
+        if self.age >= script.bad_from and script.pod_ratio and not self.healed and self.sick not in self.pods:
+            self.sick = next(iter(ready), None)
+        for number, pod in enumerate(ready or list(self.pods)[:1]):
+            many = (to_canary + number) // max(1, len(ready))
+            ratio = max(bad, script.pod_ratio if pod == self.sick else 0.0) if ready else 1.0
+            self.counters.serve(NEW, pod, many, ratio, ends=self.age < script.hangs_from)
+        alone = self.counters.bad[NEW] - before if self.age >= script.bad_from and not outage else 0
+        self.bad_in_outage.append((self.now, self.bad_in_outage[-1][1] + self.counters.bad[NEW] - before))
+        self.bad_alone.append((self.now, self.bad_alone[-1][1] + alone))
 
     def _apply(self, action: Action) -> None:
         self.events.append(Event(self.now, action, self.weight, self.apex))
@@ -232,6 +263,16 @@ class World:
                 self.pinned = True
             case Unpin():
                 self.pinned = False
+            case ReplacePod(pod=pod):
+                self._replace(pod)
+
+    def _replace(self, pod: str) -> None:
+        """Its Deployment starts another one."""
+        if pod in self.pods:
+            del self.pods[pod]
+            self.counters.restarts.pop(pod, None)
+            self.healed = not self.script.each_pod
+            self._start(1)
 
     def _route(self, weight: int | None) -> None:
         if weight == self.weight:
@@ -241,9 +282,17 @@ class World:
             self.taken_at = max(self.taken_at, self.begun + self.script.stuck_until)
 
     def _scale(self, replicas: int) -> None:
+        self._start(replicas - self.wanted)
+        self.wanted = replicas
+        for gone in list(self.pods)[replicas:]:
+            del self.pods[gone]
+            self.counters.restarts.pop(gone, None)
+
+    def _start(self, number: int) -> None:
         delay = 3.0 if self.script.ready else inf
-        new = [self.now + self.rng.uniform(0.2, delay) for _ in range(replicas - self.wanted)]
-        self.wanted, self.pods = replicas, (self.pods + new)[:replicas]
+        for _ in range(number):
+            self.named += 1
+            self.pods[f"new-{self.named}"] = self.now + self.rng.uniform(0.2, delay)
 
 
 def _object_of(action: Action) -> str:
@@ -255,7 +304,7 @@ def _object_of(action: Action) -> str:
             return "apex"
         case Pin() | Unpin():
             return "autoscaler"
-        case Scale() | Resize():
+        case Scale() | Resize() | ReplacePod():
             return "deployment"
 
 

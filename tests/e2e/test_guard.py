@@ -16,14 +16,15 @@ import pytest
 import yaml
 
 from lab.cluster import REPOSITORY
+from lab.history import NAMESPACE
 from lab.stack import Result
-from tests.e2e.history import NAMESPACE
 from tests.e2e.world import GOOD, NEXT, Load, World, diagnostics, revisions, until
 
 pytestmark = pytest.mark.lab
 GUARDED, ALONE = "guarded", "alone"
 LIMIT_SECONDS = 90
 LONG = {"weights": [30], "interval": "10m", "drain": "2s"}
+JUDGED = {"gates": [{"successRate": {"minPercent": 99}}], "source": {"direct": "contour"}}
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 
 
@@ -47,17 +48,19 @@ class Died:
 
 
 def grant(world: World) -> None:
-    """What docs/rbac.yaml says, to the identity that may do nothing yet."""
-    role = yaml.safe_load((REPOSITORY / "docs" / "rbac.yaml").read_text())
-    binding = {
-        "apiVersion": role["apiVersion"],
-        "kind": "RoleBinding",
-        "metadata": {"name": "rollouts", "namespace": NAMESPACE},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "rollouts"},
-        "subjects": [{"kind": "User", "name": "stranger", "apiGroup": "rbac.authorization.k8s.io"}],
-    }
-    world.apply({**role, "metadata": {"name": "rollouts", "namespace": NAMESPACE}})
-    world.apply(binding)
+    """What docs/rbac.yaml and docs/rbac-direct.yaml say, to the identity that may do nothing yet."""
+    for file, namespace in (("rbac.yaml", NAMESPACE), ("rbac-direct.yaml", "projectcontour")):
+        role = yaml.safe_load((REPOSITORY / "docs" / file).read_text())
+        name = role["metadata"]["name"]
+        binding = {
+            "apiVersion": role["apiVersion"],
+            "kind": "RoleBinding",
+            "metadata": {"name": name, "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "User", "name": "stranger", "apiGroup": "rbac.authorization.k8s.io"}],
+        }
+        world.apply({**role, "metadata": {"name": name, "namespace": namespace}})
+        world.apply(binding)
 
 
 def tell(world: World) -> Died:
@@ -67,7 +70,7 @@ def tell(world: World) -> Died:
     first = stack.up()
     stable = revisions(stack)
     alone = world.app(ALONE, NEXT, canary={**LONG, "guard": False})
-    stack.configure(applications={**world.app(GUARDED, NEXT, canary=LONG), **alone})
+    stack.configure(applications={**world.app(GUARDED, NEXT, canary={**LONG, **JUDGED}), **alone})
     with world.load(GUARDED, rate=40) as load:
         running = stack.start("up", "--yes", "--skip-preview", "--stack", "guard")
         for app in (GUARDED, ALONE):

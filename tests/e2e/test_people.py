@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from lab.history import NAMESPACE
 from lab.stack import Result, Running, Stack
-from tests.e2e.history import NAMESPACE
 from tests.e2e.world import BAD, GOOD, NEXT, THIRD, Load, World, diagnostics, revisions, until
 
 pytestmark = pytest.mark.lab

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from lab import load
 from lab.cluster import REPOSITORY, Lab
+from lab.history import COLLECTIONS, NAMESPACE, History, Object
 from lab.objects import SERVER, Api, connect
 from lab.stack import Stack, podinfo
-from tests.e2e.history import COLLECTIONS, NAMESPACE, History, Object
+from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL
 
 GOOD, NEXT, BAD, THIRD = "6.3.0", "6.3.1", "6.3.2", "6.3.3"
 OTHER_KINDS = (
@@ -80,6 +83,17 @@ class World:
         """What an administrator does with `kubectl apply`."""
         self._inside.submit(self._api.apply, manifest).result()
 
+    def pods(self, app: str, revision: str | None = None) -> list[Object]:
+        """An application's pods that are not about to end; of one revision only if it is given."""
+        labels = f"{APP_LABEL}={app}" + (f",{REVISION_LABEL}={revision}" if revision else "")
+        items = self.get(f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector={labels}")["items"]
+        return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+    def fault(self, pod: Object, **faults: float) -> None:
+        """Let a running pod of the sample application be bad, by its own switches (lab/app/faults.py)."""
+        url = f"http://{pod['status']['podIP']}:9898/faults"
+        self._inside.submit(requests.post, url, json=faults, timeout=5).result().raise_for_status()
+
     def weight(self, app: str) -> int | None:
         """The new version's weight in the live route; None while it is not listed."""
         seen = self.history.weights(app)
@@ -113,13 +127,17 @@ class World:
     def app(self, name: str, tag: str, **changes: Any) -> dict[str, Any]:
         """An application's settings. `canary` changes those of its rollout; no gates unless given."""
         quick = {"weights": [50], "interval": "500ms", "settle": "300ms", "drain": "1s", "gates": []}
-        canary = {**quick, **changes.pop("canary", {})}
-        return podinfo(tag, self.lab.prometheus_url, name=name, canary=canary, **changes)
+        source = {"source": {"prometheus": self.lab.prometheus_url}}
+        canary = {**quick, **source, **changes.pop("canary", {})}
+        return podinfo(tag, name=name, canary=canary, **changes)
 
     @contextlib.contextmanager
-    def load(self, app: str, *, rate: float = 100, streams: bool = False, apex: bool = True) -> Iterator[Load]:
-        """Requests to an application, half of them through its route and half through its apex."""
-        route = f"route={self.lab.envoy_url}/,host={app}.example.com"
+    def load(
+        self, app: str, *, rate: float = 100, streams: bool = False, apex: bool = True, proxy: str | None = None
+    ) -> Iterator[Load]:
+        """Requests to an application, half of them through its route and half through its apex.
+        + proxy: URL of the data plane that serves the route, if it is not Envoy"""
+        route = f"route={proxy or self.lab.envoy_url}/,host={app}.example.com"
         address = self.object("Service", app)["spec"]["clusterIP"]
         targets = [route, *([f"apex=http://{address}:9898/"] if apex else [])]
         long = [target.replace("/,", "/stream?seconds=20,") for target in targets] if streams else []
@@ -149,6 +167,10 @@ class Load:
             for record in load.read(self.out)
             if record.stream is None and since <= record.t < until and target in (None, record.target)
         ]
+
+    def met(self, version: str) -> list[load.Record]:
+        """Requests that this version answered."""
+        return [record for record in self.records() if record.version == version]
 
     def failed(self, since: float = 0.0, until: float = float("inf")) -> list[load.Record]:
         """Those that failed."""

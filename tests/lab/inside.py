@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -19,6 +19,7 @@ from lab import cluster
 from lab.objects import SERVER, connect
 
 Json = dict[str, Any]
+T = TypeVar("T")
 PODS = "/api/v1/namespaces/default/pods"
 APP = "ghcr.io/stefanprodan/podinfo:6.3.0"
 READINESS = {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1}
@@ -33,6 +34,10 @@ class Inside:
         self._session = connect(lab.kubeconfig).session
         self._plain = requests.Session()
         self._plain.trust_env = False
+
+    def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function in the lab's network."""
+        return self._thread.submit(function, *args).result()
 
     def call(self, method: str, path: str, body: Json | None = None, kind: str = "json") -> Json:
         work = self._thread.submit(

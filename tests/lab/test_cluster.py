@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import requests
 
 from lab import cluster
 from lab.objects import SERVER, Api, connect
+from lab.supervisor import PARTS
 
 APP = {"app": "hello"}
 PORTS = [{"name": "http", "port": 80, "targetPort": 9898}]
@@ -56,7 +58,7 @@ SERVICE = {
     "metadata": {"name": "hello"},
     "spec": {"selector": APP, "ports": PORTS},
 }
-ROUTE = {
+ROUTE: dict[str, Any] = {
     "apiVersion": "gateway.networking.k8s.io/v1",
     "kind": "HTTPRoute",
     "metadata": {"name": "hello"},
@@ -134,7 +136,7 @@ def test_identities_may_do_what_they_are_for(whole: cluster.Lab) -> None:
     """The seconds are for the controller that adds our rules to the roles view and edit."""
     routes = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes"
 
-    def answers(identity: str) -> list[int]:
+    def codes(identity: str) -> list[int]:
         session = connect(whole.kubeconfig, identity).session
         read = session.get(SERVER + routes, timeout=5)
         write = session.post(SERVER + routes, params={"dryRun": "All"}, json=ROUTE, timeout=5)
@@ -146,13 +148,13 @@ def test_identities_may_do_what_they_are_for(whole: cluster.Lab) -> None:
             ("deployer", [200, 201]),
             ("stranger", [403, 403]),
         ):
-            eventually(lambda who=identity, codes=expected: call(answers, who) == codes)  # type: ignore[misc]
+            eventually(lambda who=identity, wanted=expected: call(codes, who) == wanted)  # type: ignore[misc]
 
 
-def through_envoy(lab: cluster.Lab) -> bool:
+def answers(url: str) -> bool:
     """Envoy listens from the first route on."""
     with contextlib.suppress(requests.ConnectionError):
-        return ask(lab.envoy_url, Host="hello.example.com").ok
+        return ask(url, Host="hello.example.com").ok
     return False
 
 
@@ -188,13 +190,30 @@ def test_a_deployment_gets_traffic_from_outside_and_from_inside(whole: cluster.L
     with inside(whole) as call:
         for manifest in (DEPLOYMENT, SERVICE, ROUTE):
             call(api.apply, manifest)
-        eventually(lambda: call(through_envoy, whole))
+        eventually(lambda: call(answers, whole.envoy_url))
         for _ in range(20):
             assert call(ask, whole.envoy_url + "/version").status_code == 404  # no Host, no route
-            assert call(through_envoy, whole)
+            assert call(answers, whole.envoy_url)
         assert call(keep_alive, api) == {"6.3.0"}
         eventually(lambda: call(counted, whole) >= 21)
         assert call(rejected) == {0}
+
+
+@pytest.mark.lab
+def test_a_lab_gets_traefik_when_it_is_asked_for(whole: cluster.Lab) -> None:
+    """A Gateway API route through it is served, beside the one through Envoy."""
+    api = connect(whole.kubeconfig)
+    began = time.monotonic()
+    assert cluster.up(whole.name, parts=(*PARTS, "traefik")) == whole
+    print(f"Traefik serves after {time.monotonic() - began:.1f} s")
+    route = deepcopy(ROUTE)
+    route["metadata"]["name"] = "hello-traefik"
+    route["spec"]["parentRefs"][0]["name"] = "traefik"
+    with inside(whole) as call:
+        for manifest in (DEPLOYMENT, SERVICE, ROUTE, route):
+            call(api.apply, manifest)
+        for url in (whole.envoy_url, whole.traefik_url):
+            eventually(lambda url=url: call(answers, url))  # type: ignore[misc]
 
 
 @pytest.mark.lab
@@ -244,7 +263,8 @@ def test_a_dead_part_is_shown_and_down_leaves_nothing(small: str) -> None:
     [
         ("exec --name no -- true", "lab no is not up: run `python -m lab up --name no`"),
         ("up --name ../x", "'../x' cannot be a lab's name: use lower-case letters, digits and dashes"),
-        ("up --parts etcd", "etcd is no part of a lab: there are kubelet, forwarder, prometheus, gateway"),
+        ("up --parts etcd", "etcd is no part of a lab: there are kubelet, forwarder, prometheus, gateway, traefik"),
+        ("up --parts kubelet,gateway,traefik", "traefik needs forwarder, prometheus too: add it to --parts"),
         ("up --name unbuilt", "etcd is not built yet: run `make setup`"),
     ],
 )

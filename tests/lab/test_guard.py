@@ -22,18 +22,20 @@ import pytest
 import yaml
 
 from lab import cluster
-from pulumi_rollout import guard
+from pulumi_rollout import gitops, guard
 from pulumi_rollout.cluster import Cluster, Manifest
 from pulumi_rollout.core.plan import Limits
 from pulumi_rollout.errors import ClusterError, Conflict
-from pulumi_rollout.inputs import Inputs
-from pulumi_rollout.routers import gateway
+from pulumi_rollout.inputs import ADOPTED, Adopt, Inputs
+from pulumi_rollout.routers import gateway, nginx
 
 pytestmark = pytest.mark.lab
 
 NAMESPACE = "default"
 CORE, APPS = f"/api/v1/namespaces/{NAMESPACE}", f"/apis/apps/v1/namespaces/{NAMESPACE}"
 ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes"
+INGRESSES = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses"
+FLUX = "kustomize.toolkit.fluxcd.io/reconcile"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 QUICK = Limits(settle_seconds=0.2, drain_seconds=0.5)
@@ -42,10 +44,10 @@ numbers = itertools.count(1)
 
 
 class Halted:
-    """An application whose walk to v2 stands at 30 %, and the cluster that it is in."""
+    """An application whose walk to v2 stands at 30 %, and the cluster that it is in. + metadata: more of its route's"""
 
-    def __init__(self, lab: cluster.Lab, thread: ThreadPoolExecutor, limits: Limits = QUICK) -> None:
-        self._lab, self._thread, self.limits = lab, thread, limits
+    def __init__(self, lab: cluster.Lab, thread: ThreadPoolExecutor, limits: Limits, metadata: Manifest) -> None:
+        self._lab, self._thread, self.limits, self.metadata = lab, thread, limits, metadata
         self.app = f"halted-{next(numbers)}"
         self.walk = f"v2-{int(time.time())}"
         route = {"apiVersion": gateway.API_VERSION, "kind": gateway.KIND, "name": self.app}
@@ -80,7 +82,8 @@ class Halted:
         template = {"metadata": {"labels": labels}, "spec": pods}
         deployment = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
         selector = {"app.kubernetes.io/name": self.app, "pulumi-rollout/revision": "v2"}
-        [declared] = gateway.declared(self.app, NAMESPACE, [f"{self.app}.example.com"], "nobody", 80)
+        [declared] = gateway.Route([f"{self.app}.example.com"], "nobody").objects(self.app, NAMESPACE, 80)
+        declared["metadata"] |= self.metadata
         declared["spec"]["rules"].append({"backendRefs": [{"name": "theirs", "port": 1}]})
         create = self.kube.create
         self.inside(create, f"{APPS}/deployments", {"metadata": {"name": f"{self.app}-v2"}, "spec": deployment})
@@ -89,6 +92,7 @@ class Halted:
         )
         original: list[Manifest] = [self.inside(create, ROUTES, declared)]
         [listed] = gateway.with_weight(original, self.inputs.backends(), 30)
+        [listed] = gitops.paused([listed], original, self.app, f"{self.app}-v2")
         self.inside(self.kube.replace, f"{ROUTES}/{self.app}", listed)
         own = {"name": f"rollout-{self.app}"}
         lease = {
@@ -102,7 +106,7 @@ class Halted:
 
     def start(self) -> None:
         objects = [self.get(f"{ROUTES}/{self.app}")]
-        self.inside(self.guard.start, self.walk, "v1", self.limits, objects, self.original)
+        self.inside(self.guard.start, guard.Walk(self.walk, "v1", self.limits), objects, self.original)
 
     def beat(self) -> None:
         self.patch(f"{LEASES}/rollout-{self.app}", {"spec": {"leaseTransitions": next(numbers)}})
@@ -205,8 +209,8 @@ def halted(whole: cluster.Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make
     made: list[Halted] = []
     with ThreadPoolExecutor(4, initializer=whole.enter) as thread:
 
-        def make(limits: Limits = QUICK) -> Halted:
-            made.append(Halted(whole, thread, limits))
+        def make(limits: Limits = QUICK, **metadata: Any) -> Halted:
+            made.append(Halted(whole, thread, limits, metadata))
             return made[-1]
 
         yield make
@@ -228,6 +232,50 @@ def test_when_the_heart_stops_all_is_put_back(halted: Make) -> None:
     with pytest.raises(Conflict):  # what the walk would write next, if it still lived
         walk.inside(walk.kube.replace, f"{CORE}/configmaps/rollout-{walk.app}", read)
     assert walk.inside(walk.guard.problem) == f"Job {NAMESPACE}/rollout-{walk.app}-guard has ended"
+
+
+@pytest.mark.parametrize("annotations", [{}, {"team": "web", FLUX: "enabled"}], ids=["nothing else", "something"])
+def test_what_flux_was_told_is_taken_off(halted: Make, annotations: dict[str, str]) -> None:
+    walk = halted(labels={"kustomize.toolkit.fluxcd.io/name": "web"}, annotations=annotations)
+    assert walk.get(f"{ROUTES}/{walk.app}")["metadata"]["annotations"][FLUX] == "disabled"
+    walk.start()
+    walk.until(walk.ended)
+    walk.check_all_back()
+    assert walk.get(f"{ROUTES}/{walk.app}")["metadata"].get("annotations", {}) == annotations
+
+
+def test_what_the_walk_has_made_is_left_at_weight_0(halted: Make) -> None:
+    """An Ingress beside the application's own; it goes with the next update."""
+    walk = halted()
+    refs = [{"apiVersion": nginx.API_VERSION, "kind": "Ingress", "name": walk.app}]
+    route = walk.inputs.route.model_copy(update={"router": "nginx", "objects": refs})
+    walk.inputs = walk.inputs.model_copy(update={"route": route})
+    walk.guard = guard.Guard(walk.inputs, walk.kube)
+    before = nginx.Route([f"{walk.app}.example.com"]).objects(walk.app, NAMESPACE, 80)
+    walked = nginx.with_weight(before, walk.inputs.backends(), 30)
+    for item in walked:
+        walk.inside(walk.kube.create, INGRESSES, item)
+    walk.inside(walk.guard.start, guard.Walk(walk.walk, "v1", QUICK), walked, before)
+    walk.until(walk.ended)
+    live = [walk.get(f"{INGRESSES}/{name}") for name in (walk.app, f"{walk.app}-canary")]
+    assert nginx.weight(live, walk.inputs.backends()) == 0, walk.said()
+    assert (walk.serving, walk.pods) == ("v1", 0)
+    for item in live:
+        walk.inside(walk.kube.delete, f"{INGRESSES}/{item['metadata']['name']}")
+
+
+def test_an_adopted_service_selects_what_it_did(halted: Make) -> None:
+    walk = halted()
+    selector = {"app": "legacy", "app.kubernetes.io/name": "legacy"}
+    adopt = Adopt(deployment="legacy", labels={})
+    walk.inputs = walk.inputs.model_copy(update={"adopt": adopt})
+    walk.guard = guard.Guard(walk.inputs, walk.kube)
+    objects = [walk.get(f"{ROUTES}/{walk.app}")]
+    walk.inside(walk.guard.start, guard.Walk(walk.walk, ADOPTED, QUICK, selector), objects, walk.original)
+    walk.until(walk.ended)
+    assert walk.get(f"{CORE}/services/{walk.app}")["spec"]["selector"] == selector, walk.said()
+    [event] = walk.events
+    assert event["message"].endswith("all traffic is back on legacy")
 
 
 def test_as_long_as_the_heart_beats_nothing_is_touched(halted: Make) -> None:
@@ -385,7 +433,7 @@ def test_without_the_right_to_make_it_the_reason_is_said(halted: Make) -> None:
     stranger = guard.Guard(walk.inputs, Cluster(str(walk._lab.kubeconfig), "deployer"))
     objects = [walk.get(f"{ROUTES}/{walk.app}")]
     with pytest.raises(ClusterError) as error:
-        walk.inside(stranger.start, walk.walk, "v1", QUICK, objects, walk.original)
+        walk.inside(stranger.start, guard.Walk(walk.walk, "v1", QUICK), objects, walk.original)
     assert error.value.status == 403
     assert walk.inside(walk.guard.problem) == f"Job {NAMESPACE}/rollout-{walk.app}-guard is not there"
 

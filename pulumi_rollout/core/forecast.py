@@ -1,0 +1,131 @@
+"""What is known of a walk before anything moves, in words: its steps, and what its gates can show and catch.
+
+Pure. Lives here: what preview and `rollout plan` say of a plan at the traffic that is seen. Not here: the arithmetic
+(`arithmetic.py`), or how the traffic is measured (`readings.py`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from pulumi_rollout.core.arithmetic import (
+    requests_to_pass,
+    smallest_caught,
+    smallest_caught_beside,
+    smallest_caught_in_blocks,
+)
+from pulumi_rollout.core.bursts import BLOCK_SECONDS
+from pulumi_rollout.core.gates import asks
+from pulumi_rollout.core.gates.failing import BURSTY_STAKE, WARM_STAKE
+from pulumi_rollout.core.measures import Baseline, Objective
+from pulumi_rollout.core.model import Frozen
+from pulumi_rollout.core.plan import Plan, Step
+
+CHANCE = 0.95
+
+
+class Traffic(Frozen):
+    """What an application gets now.
+
+    + requests: of all its users within so many seconds
+    + bad_ratio: gate -> the serving version's share of bad requests, where it is known
+    """
+
+    requests: int
+    seconds: float
+    bad_ratio: dict[str, float] = {}
+
+    @property
+    def requests_per_second(self) -> float:
+        return self.requests / self.seconds
+
+    @property
+    def most_per_second(self) -> float:
+        """What it may be in truth: more than three standard deviations of a Poisson number above what was seen."""
+        return (self.requests + 3 * math.sqrt(self.requests + 1) + 3) / self.seconds
+
+
+def lines(plan: Plan, traffic: Traffic | None) -> list[str]:
+    """The plan in words. + traffic: None where it is not known"""
+    weights = ", ".join(str(step.weight_percent) for step in plan.steps)
+    told = [f"steps: {weights} %, then all traffic; at most {_lasting(plan.worst_case_seconds())} in all"]
+    if plan.judging:
+        told.append(f"alpha {plan.alpha:g} is shared by: {', '.join(plan.judging)}")
+    rate = f"at {traffic.requests_per_second:.3g} requests a second " if traffic else ""
+    for gate in plan.gates:
+        words = [asks(gate)]
+        if isinstance(gate, Objective) and (needed := requests_to_pass(gate.max_bad_ratio, plan.beta)) is not None:
+            words.append(f"{needed:,} good requests show it")
+        caught = _caught(plan, gate, traffic) if traffic and isinstance(gate, Objective | Baseline) else None
+        if caught is not None:
+            in_blocks = plan.failures == "bursty" and isinstance(gate, Objective)
+            sure = f"in each block of {BLOCK_SECONDS:.0f} s" if in_blocks else f"with a chance of {100 * CHANCE:.0f} %"
+            words.append(f"{rate}it catches {100 * caught:.2g} % and more {sure}")
+        told.append(f"{gate.id.replace('_', ' ')}: {'; '.join(words)}")
+    return told
+
+
+def problems(plan: Plan, traffic: Traffic | None) -> list[str]:
+    """Why the plan cannot come to its end at this traffic, or at the most that it may be in truth: a step would wait
+    for what never comes."""
+    if traffic is None:
+        return []
+    found, most = [], traffic.most_per_second
+    for number, step in enumerate(plan.steps, 1):
+        available = _requests(plan, step, number, step.max_wait_seconds, most)
+        where = f"step {number} ({step.weight_percent} %) ends without a decision: at {most:.3g} requests a second"
+        within = f"within maxWait ({_lasting(step.max_wait_seconds)}) the canary gets {available:,.0f}"
+        counting = [gate for gate in plan.gates if isinstance(gate, Objective | Baseline) and not gate.dry_run]
+        if counting and available < plan.limits.min_samples:
+            found.append(f"{where} {within} of the {plan.limits.min_samples} requests that minSamples wants")
+            break
+        if plan.evidence == "required":
+            needed = {gate.id: requests_to_pass(gate.max_bad_ratio, plan.beta) for gate in _objectives(plan)}
+            never = [name for name, requests in needed.items() if requests is None]
+            slow = [name for name, requests in needed.items() if requests is not None and requests > available]
+            if never:
+                found.append(f"no number of requests shows {never[0]}: its limit is too close to none at all")
+            elif slow:
+                found.append(f"{where} {within} of the {needed[slow[0]]:,} requests that show {slow[0]}")
+            break  # what is shown at the first step stays shown
+    return found
+
+
+def _objectives(plan: Plan) -> list[Objective]:
+    return [gate for gate in plan.gates if isinstance(gate, Objective) and not gate.dry_run]
+
+
+def _caught(plan: Plan, gate: Objective | Baseline, traffic: Traffic) -> float | None:
+    """The smallest share of bad requests that is caught before promotion, if no step lasts longer than it has to."""
+    canary = stable = 0.0
+    for number, step in enumerate(plan.steps, 1):
+        share = _requests(plan, step, number, step.interval_seconds, traffic.requests_per_second)
+        canary += max(share, plan.limits.min_samples)
+        stable += max(share, plan.limits.min_samples) * (100 - step.weight_percent) / step.weight_percent
+    if isinstance(gate, Baseline):
+        usual = traffic.bad_ratio.get(gate.id, 0.001)
+        return smallest_caught_beside(usual, gate.margin, plan.gate_alpha, int(canary), int(stable), CHANCE)
+    if plan.failures == "bursty":
+        seconds = sum(_counted(plan, number, step.interval_seconds) for number, step in enumerate(plan.steps, 1))
+        blocks = int(seconds / BLOCK_SECONDS)
+        # The hard limit beside the blocks has the other half.
+        return smallest_caught_in_blocks(gate.max_bad_ratio, plan.gate_alpha / 2, blocks, int(canary / (blocks or 1)))
+    part = 1 / 2  # of the test that begins with the walk
+    part *= 1 - WARM_STAKE if plan.limits.warms_up else 1
+    part *= 1 - BURSTY_STAKE if plan.failures == "auto" else 1
+    return smallest_caught(gate.max_bad_ratio, plan.gate_alpha * part, int(canary), CHANCE)
+
+
+def _requests(plan: Plan, step: Step, number: int, seconds: float, per_second: float) -> float:
+    """The canary's requests of a step that count."""
+    return _counted(plan, number, seconds) * per_second * step.weight_percent / 100
+
+
+def _counted(plan: Plan, number: int, seconds: float) -> float:
+    """The seconds of a step that count: those behind its warm-up."""
+    warm = max(plan.limits.warm_up_seconds if number == 1 else 0.0, plan.limits.warm_up_step_seconds)
+    return max(0.0, seconds - warm)
+
+
+def _lasting(seconds: float) -> str:
+    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:g} s"

@@ -1,0 +1,46 @@
+"""What users write has in common: camelCase or snake_case names, durations with a unit, one key that names a kind.
+
+Pure. Not here: what can be written (`strategies.py`, `gates_written.py`, `sources_written.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from pulumi_rollout.errors import InvalidInput
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(value: Any) -> Any:
+    """A duration with its unit, in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a duration needs a number and a unit, as in 30s, 5m or 500ms, not {value!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+Deadline = Annotated[Duration, Field(gt=0)]
+
+
+class Written(BaseModel):
+    """Base of what users write: camelCase in stack files, snake_case in programs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+def single(written: dict[str, Any], known: dict[str, Any], path: str, noun: str) -> tuple[str, Any]:
+    """The one key of a mapping that names its kind, and what it holds. Raises InvalidInput; an unknown name lists the
+    choices."""
+    if not isinstance(written, dict) or len(written) != 1:
+        raise InvalidInput([(path, f"names exactly one {noun}; there are: {', '.join(known)}")])
+    [(name, settings)] = written.items()
+    snake = re.sub(r"(?<!^)(?=[A-Z])", "_", str(name)).lower()
+    if snake not in known:
+        raise InvalidInput([(path, f"there is no {noun} {name}; there are: {', '.join(known)}")])
+    return snake, settings

@@ -1,0 +1,100 @@
+"""What routers with weighted backends have in common: which rules take part, and how each finds its way back.
+
+The Gateway API's HTTPRoute stands for all of them; the laws of each are in tests/test_routers.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pulumi_rollout.core.targets import Backends
+from pulumi_rollout.routers import gateway
+from tests.test_router_gateway import APEX, BOTH, backends_of, ref, route
+from tests.test_routers import BACKENDS
+
+
+def only(*rules: str | int) -> Backends:
+    return BACKENDS.model_copy(update={"rules": rules})
+
+
+def named(objects: list[Any], *names: str) -> list[Any]:
+    for rule, name in zip(objects[0]["spec"]["rules"], names, strict=True):
+        rule["name"] = name
+    return objects
+
+
+def test_only_rules_that_are_named_take_part() -> None:
+    three = named(route(APEX, APEX, APEX), "api", "web", "admin")
+    for rules in (("web", "admin"), (1, 2), (1, "admin")):
+        walked = gateway.with_weight(three, only(*rules), 30)
+        assert backends_of(walked) == [APEX, BOTH, BOTH]
+        assert gateway.weight(walked, only(*rules)) == 30
+        assert gateway.weight(walked, only("api")) is None, "another walk's rules are not looked at"
+        assert gateway.restored(walked, three, only(*rules)) == three
+
+
+def test_each_walk_puts_back_its_own_rules() -> None:
+    """Two walks to two revisions of one application are not two walks; these are of two applications."""
+    two = named(route(APEX, [ref("cart")]), "web", "cart")
+    targets = {
+        name: target.model_copy(update={"service": target.service.replace("podinfo", "cart")})
+        for name, target in (("apex", BACKENDS.apex), ("canary", BACKENDS.canary))
+    }
+    cart = BACKENDS.model_copy(update=targets)
+    both = gateway.with_weight(gateway.with_weight(two, BACKENDS, 30), cart, 60)
+    assert backends_of(both) == [BOTH, [ref("cart", 40), ref("cart-v2", 60)]]
+    # The second walk began while the first was under way, and remembers the route with its weights in it.
+    back = gateway.restored(both, gateway.with_weight(two, BACKENDS, 10), cart)
+    assert backends_of(back) == [BOTH, [ref("cart")]]
+    assert gateway.restored(back, two, BACKENDS) == two
+
+
+REFUSED: dict[str, tuple[list[Any], tuple[str | int, ...], str]] = {
+    "an unknown name": (
+        named(route(APEX, APEX), "api", "web"),
+        ("admin",),
+        "there is no rule admin in the route; there are: api, web",
+    ),
+    "an unknown position": (route(APEX, APEX), (2,), "there is no rule 2 in the route; there are: 0, 1"),
+    "no rules at all": (route(), (0,), "there is no rule 0 in the route; there are: none"),
+    "a rule of another application": (
+        route(APEX, [ref("other")]),
+        (0, 1),
+        "spec.rules[1].backendRefs of HTTPRoute podinfo names other, and should name podinfo alone",
+    ),
+    "a rule without backends": (
+        route(APEX, []),
+        (1,),
+        "spec.rules[1].backendRefs of HTTPRoute podinfo names no backend, and should name podinfo alone",
+    ),
+}
+
+
+@pytest.mark.parametrize(("objects", "rules", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_rules_that_cannot_take_part(objects: list[Any], rules: tuple[str | int, ...], sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        gateway.weight(objects, only(*rules))
+    assert str(caught.value) == sentence
+
+
+def matching(objects: list[Any], *paths: str) -> list[Any]:
+    for rule, path in zip(objects[0]["spec"]["rules"], paths, strict=True):
+        rule["matches"] = [{"path": {"value": path}}]
+    return objects
+
+
+def test_rules_that_were_moved_find_what_they_had() -> None:
+    before = matching(route([ref("podinfo", 1)], [ref("podinfo", 7)]), "/a", "/b")
+    walked = gateway.with_weight(before, BACKENDS, 30)
+    rules = walked[0]["spec"]["rules"]
+    walked[0]["spec"]["rules"] = [{"matches": ["new"], "backendRefs": [ref("podinfo")]}, rules[1], rules[0]]
+    back = gateway.restored(walked, before, BACKENDS)
+    assert backends_of(back) == [[ref("podinfo", 1)], [ref("podinfo", 7)], [ref("podinfo", 1)]]
+
+
+def test_a_rule_whose_match_was_changed_keeps_its_place() -> None:
+    before = matching(route([ref("podinfo", 1)], [ref("podinfo", 7)]), "/a", "/b")
+    walked = matching(gateway.with_weight(before, BACKENDS, 30), "/a", "/c")
+    assert backends_of(gateway.restored(walked, before, BACKENDS)) == [[ref("podinfo", 1)], [ref("podinfo", 7)]]
