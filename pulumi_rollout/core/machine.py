@@ -103,12 +103,14 @@ def _with_met(plan: Plan, state: State, seen: Seen) -> State:
 def _with_entry(plan: Plan, state: State, seen: Seen) -> State:
     """Note whether the canary still enters the route, also after somebody has taken it out: proxies learn of a
     backend and of its weight separately."""
-    enters = seen.weight_percent == 0 and state.unlisted_at is not None
+    enters = seen.weight_percent == 0 and state.entering
     if state.stable is not None and (seen.weight_percent is None or (enters and seen.route_problem is not None)):
-        return state.model_copy(update={"unlisted_at": seen.now})
-    if state.unlisted_at is None or seen.now - state.unlisted_at < plan.limits.settle_seconds:
+        return state.model_copy(update={"entering": True, "listed_at": None})
+    if not state.entering:
         return state
-    return state.model_copy(update={"unlisted_at": None})
+    listed_at = seen.now if state.listed_at is None else state.listed_at
+    entering = seen.now - listed_at < plan.limits.settle_seconds
+    return state.model_copy(update={"entering": entering, "listed_at": listed_at if entering else None})
 
 
 def _breach(plan: Plan, state: State, seen: Seen) -> Breach | None:
@@ -214,7 +216,7 @@ def _given(plan: Plan, state: State, seen: Seen, percent: int) -> list[Action]:
     if seen.weight_percent is None:
         return [SetWeight(percent=0)]
     held = conditions.held_back(plan, state) or conditions.too_few(seen, percent)
-    may_rise = held is None and not state.frozen and state.unlisted_at is None
+    may_rise = held is None and not state.frozen and not state.entering
     return [SetWeight(percent=percent)] if seen.weight_percent < percent and may_rise else []
 
 

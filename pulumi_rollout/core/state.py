@@ -90,8 +90,8 @@ class State(Frozen):
     + walk: the walk's id, `<revision>-<unix second of its begin>`
     + move: position in the machine's list of moves for the phase
     + met_at: since when the move's condition is seen to hold; settling and draining count from there
-    + unlisted_at: when the route was last seen without the canary, or the proxy without the route, until the canary
-      has been in it at weight 0 for the settling time
+    + entering: the canary was seen not to be in the route, until it has been in it at weight 0 for the settling time
+    + listed_at: since when it is, while it is entering
     + watched_at: since when the process that walks has watched
     + warm_until: the requests up to then are of the warm-up; None before the canary's first one
     + canary_ready: its ready pods at the last look
@@ -125,7 +125,8 @@ class State(Frozen):
     phase_at: float
     move_at: float
     met_at: float | None = None
-    unlisted_at: float | None = None
+    entering: bool = False
+    listed_at: float | None = None
     watched_at: float = 0.0
     warm_until: float | None = None
     canary_ready: int = 0
@@ -157,8 +158,7 @@ def later(state: State, gap_seconds: float) -> State:
     """A state with time that nobody watched taken out of its clocks; what had to hold begins anew. Pods warm up
     whoever watches."""
     clocks = {name: getattr(state, name) + gap_seconds for name in ("started_at", "phase_at", "move_at", "watched_at")}
-    clocks |= {} if state.unlisted_at is None else {"unlisted_at": state.unlisted_at + gap_seconds}
-    return state.model_copy(update={**clocks, "met_at": None})
+    return state.model_copy(update={**clocks, "met_at": None, "listed_at": None})
 
 
 def taken_up(state: State, saved_at: float, now: float) -> State:

@@ -114,6 +114,8 @@ def _is_judged_anew(state: State) -> bool:
 
 def may_cut(plan: Plan, state: State) -> bool:
     """Whether nothing is under way that a cut begins anew: a settling time, or the wait before a hold."""
+    if state.listed_at is not None:
+        return False
     if state.phase is Phase.PAUSED:
         return plan.on_wait == "wait" or plan.wait_seconds == 0
     return state.met_at is None
@@ -128,6 +130,7 @@ def essence(decision: Decision, now: float) -> dict[str, Any]:
         *CLOCKS,
         "started_at",
         "met_at",
+        "listed_at",
         "reason",
         "pause_reason",
         "answers",

@@ -29,7 +29,7 @@ from tests.core.world import History, walk
 
 LAWS: dict[str, Law] = {**laws.LAWS, **LAWS_OF_GATES, **LAWS_OF_PEOPLE, **LAWS_OF_CUTS}
 MUTANTS: dict[str, tuple[Mutant, ...]] = {**mutants.MUTANTS, **MUTANTS_OF_GATES, **MUTANTS_OF_PEOPLE}
-HISTORIES = 240
+HISTORIES = 280
 # Resumed after every look, a history takes three times as long.
 CUT_EVERY = 8
 LEAST_SHARE = 0.05
