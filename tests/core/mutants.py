@@ -205,6 +205,12 @@ def no_drain(patch: MonkeyPatch) -> None:
 def listed_at_once(patch: MonkeyPatch) -> None:
     """The canary enters the route with its first weight."""
     _forward(patch, lambda way: [item for item in way if item != (Phase.PREPARING, Weight(0))])
+    given_back_at_once(patch)
+
+
+def given_back_at_once(patch: MonkeyPatch) -> None:
+    """A canary that somebody has taken out of the route gets its weight as soon as it is listed."""
+    patch.setattr(machine, "_with_entry", lambda plan, state, seen: state)
 
 
 def taken_out_at_once(patch: MonkeyPatch) -> None:
@@ -285,7 +291,12 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "no_rise_while_a_gate_fails_or_holds": (deaf_to_gates, raised_in_silence),
     "traffic_before_pods": (no_drain, pods_before_traffic),
     "never_without_pods_while_listed": (pods_before_traffic,),
-    "enters_and_leaves_at_zero": (listed_at_once, taken_out_at_once, settling_since_the_begin),
+    "enters_and_leaves_at_zero": (
+        listed_at_once,
+        given_back_at_once,
+        taken_out_at_once,
+        settling_since_the_begin,
+    ),
     "weight_follows_the_plan": (last_step_first, no_dwell),
     "nothing_stays_pinned": (unpins_in_passing,),
 }
