@@ -61,6 +61,18 @@ done, and a condition; when that holds, and has held for the settling time, the 
 `commands.py` beside it.
 """
 
+HOLDS = """\
+## What holds the weight
+
+Nothing rises, and no step ends, while a gate says `hold`: while the old version fails the same test, for `outage`, or
+it is still open whether it does; and once nothing was heard of the gate's numbers for `no_data_hold`, until
+`no_data_revert`. Then the walk goes back, and the new version is not blamed. A weight that waits to be raised has this
+time beside its own deadline.
+
+One pod of several that alone fails, while the others are seen to be good, is deleted (`ReplacePod`), once in a walk,
+and all are judged anew from there. A gate that is a dry run neither holds nor turns back.
+"""
+
 TURNING_BACK = """\
 ## What turns a walk back
 
@@ -104,6 +116,7 @@ def states() -> str:
         _table(forward),
         "## Back\n\nThe actions of `Home` are those that are needed.\n",
         _table(back),
+        HOLDS,
         TURNING_BACK,
         PAUSES,
         _orders(),

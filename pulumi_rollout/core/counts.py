@@ -83,7 +83,8 @@ def count(arm: Arm, sample: Sample, into: Into = "all") -> Arm:
         if new and into != "nowhere" and (pod := sample.pods.get(name)) is not None:
             before = pods.get(pod, (0, 0))
             pods[pod] = (before[0] + new, before[1] + new * marked)
-    return Arm(
+    # Not validated again, as this is done for each gate at each look.
+    return Arm.model_construct(
         total=arm.total + total * (into == "all"),
         bad=arm.bad + bad * (into == "all"),
         warm_total=arm.warm_total + total * (into == "warm"),
@@ -139,4 +140,6 @@ def all_of(arm: Arm) -> tuple[int, int]:
 
 def newest(canary: Arm, stable: Arm) -> float | None:
     """The time of the newest number of either version."""
-    return max((arm.at for arm in (canary, stable) if arm.at is not None), default=None)
+    if canary.at is None or stable.at is None:
+        return stable.at if canary.at is None else canary.at
+    return max(canary.at, stable.at)

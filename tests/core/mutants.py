@@ -39,9 +39,9 @@ def _forward(patch: MonkeyPatch, change: Callable[[Way], Way]) -> None:
     """Replace the way forward, in all modules that use it."""
     original = moves.moves
 
-    def changed(plan: Plan, *, first_release: bool) -> Way:
+    def changed(plan: Plan, *, first_release: bool) -> tuple[tuple[Phase, Move], ...]:
         way = original(plan, first_release=first_release)
-        return way if first_release else change(way)
+        return way if first_release else tuple(change(list(way)))
 
     for module in (moves, machine, commands):
         patch.setattr(module, "moves", changed)

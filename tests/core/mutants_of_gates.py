@@ -16,7 +16,7 @@ from pulumi_rollout.core.gates import Evidence, Judgement, Verdict, objective, o
 from pulumi_rollout.core.gates.verdict import Numbers
 from pulumi_rollout.core.measures import Gate
 from pulumi_rollout.core.plan import Plan
-from pulumi_rollout.core.state import Seen, State
+from pulumi_rollout.core.state import Decision, Seen, State
 
 Mutant = Callable[[MonkeyPatch], None]
 
@@ -71,7 +71,7 @@ def every_pod_is_replaced(patch: MonkeyPatch) -> None:
     """It is not remembered that one was."""
     original = machine._replace
 
-    def forgetful(state: State, pod: str) -> machine.Decision:
+    def forgetful(state: State, pod: str) -> Decision:
         decision = original(state, pod)
         return decision.model_copy(update={"state": decision.state.model_copy(update={"replaced": ()})})
 

@@ -153,7 +153,7 @@ def test_alpha_is_kept_over_a_whole_walk(monkeypatch: pytest.MonkeyPatch, warm_p
     remembered = cache(log_e_fail)
     monkeypatch.setattr(failing.log_failing, "__kwdefaults__", {"log_e": remembered})
     monkeypatch.setattr(objective, "log_e_pass", lambda total, bad, p0: 0.0)
-    alpha, runs = 0.2, 250
+    alpha, runs = 0.2, 120
     failed = sum(ever_fails(seed, 0.1, alpha, warm_p) for seed in range(runs))
     chance_of_so_few = sum(comb(runs, k) * alpha**k * (1 - alpha) ** (runs - k) for k in range(failed + 1))
     print(f"{failed} of {runs} walks failed; at most {alpha:.0%} do, with a confidence of {1 - chance_of_so_few:.4%}")

@@ -400,6 +400,7 @@ def test_a_route_that_was_put_back_is_not_listed_again_at_full_weight() -> None:
     assert walk.look(1, weight_percent=None) == (SetWeight(percent=0),)
     assert walk.look(1, weight_percent=0, route_problem="not seen yet") == ()
     assert walk.look(1, route_problem=None) == ()
+    assert walk.look(1) == (), "the settling time counts from when it is seen there"
     assert walk.look(1) == (SetWeight(percent=50),)
 
 
@@ -412,6 +413,7 @@ def test_a_step_that_lost_its_weight_gets_it_back(seen: int | None) -> None:
     assert walk.did == [SetWeight(percent=0 if seen is None else 20)]
     if seen is None:
         assert walk.look(1, weight_percent=0) == ()
+        assert walk.look(1) == ()
         assert walk.look(1) == (SetWeight(percent=20),)
     walk.look(1, weight_percent=20)
     walk.look(10)

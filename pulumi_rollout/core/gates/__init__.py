@@ -95,7 +95,7 @@ def look_at(plan: Plan, gate: Gate, evidence: Evidence | None, reading: Reading 
 def _heard(plan: Plan, gate: Gate, evidence: Evidence, reading: Reading, look: Look) -> Evidence:
     before = newest(evidence.canary, evidence.stable)
     canary, stable = fold(evidence.canary, evidence.stable, reading, look)
-    numbers = Numbers(canary=canary, stable=stable, events=reading.events, history=reading.history)
+    numbers = Numbers.model_construct(canary=canary, stable=stable, events=reading.events, history=reading.history)
     after = newest(canary, stable)
     # A source without series, such as the cluster itself, is heard whenever it answers.
     new = after is None or before is None or after > before

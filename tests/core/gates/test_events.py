@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pulumi_rollout.core import gates
@@ -143,7 +145,7 @@ def crashed(*names: str) -> dict[str, Reading]:
     return {"restarts": Reading(events=dict.fromkeys(names, (1.0, OOM)))}
 
 
-def walk(**changes: object) -> Walk:
+def walk(**changes: Any) -> Walk:
     made = by_hand.plan(20, 50, **{"limits": LIMITS, **changes}).model_copy(update={"gates": (RESTARTS,)})
     return Walk(made, readings=crashed())
 
@@ -168,9 +170,9 @@ def test_until_the_first_weight_nothing_is_held_against_it(asked: bool) -> None:
         starting.until(Weight(0)).until(Capacity(20)).look(1, canary_ready=1, readings=crashed("a/app"))
     starting.look(1, readings=crashed("a/app", "b/app"), canary_ready=2)
     starting.until(Dwell(0)).look(1)
-    assert starting.state.phase is Phase.SHIFTING
+    phases = [starting.state.phase]
     starting.look(1, readings={"restarts": Reading(events={"a/app": (2.0, OOM), "b/app": (2.0, OOM)})})
-    assert starting.state.phase is Phase.REVERTING
+    assert [*phases, starting.state.phase] == [Phase.SHIFTING, Phase.REVERTING]
 
 
 def test_people_who_go_on_are_not_told_the_same_again() -> None:

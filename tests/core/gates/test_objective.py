@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulumi_rollout.core import gates
+from pulumi_rollout.core.bursts import Blocks
 from pulumi_rollout.core.counts import Arm, Look, Reading, Sample
 from pulumi_rollout.core.evidence import log_e_pass
 from pulumi_rollout.core.gates import Evidence, Verdict, failing, objective
 from pulumi_rollout.core.gates.failing import OneTest, Start, Version
 from pulumi_rollout.core.gates.verdict import Numbers, threshold
-from pulumi_rollout.core.measures import Latency, Query
+from pulumi_rollout.core.measures import Latency, Objective, Query
 from tests.core.gates.looks import RATE, Watched, plan
 
 # ln of the evidence of 25 bad ones of 1000 requests, of which 1 % may be; see test_evidence.py
@@ -61,7 +62,7 @@ def test_a_test_that_has_not_begun_is_a_bet_of_nothing() -> None:
     """Weights are fixed before the walk: what is not begun counts as E = 1, so starts do not add up."""
     at_first = Watched(plan()).look(1, (1000, 25))
     assert at_first.log_e_fail == pytest.approx(log(E_25_OF_1000 / 2 + 1 / 2), abs=1)
-    version = Version([(0, 1000, 25)], Arm(), objective.Blocks())
+    version = Version([(0, 1000, 25)], Arm(), Blocks())
     again = version._replace(totals=[(0, 1000, 25), (1, 1000, 25), (2, 0, 0)])
     exact = [failing.log_failing(plan(), RATE, one, bursty=False) for one in (version, again)]
     assert exact == pytest.approx([log(E_25_OF_1000 / 2 + 1 / 2), log(E_25_OF_1000 * 2 / 3 + 1 / 3)])
@@ -161,7 +162,7 @@ def versions(draw: st.DrawFn) -> Version:
     ]
     warm = [(order, total, min(total, draw(st.integers(0, 20)))) for order, total, _ in totals]
     arm = Arm(total=totals[0][1], bad=totals[0][2], warm_total=warm[0][1], warm_bad=warm[0][2])
-    return Version(totals, arm, objective.Blocks(), warm)
+    return Version(totals, arm, Blocks(), warm)
 
 
 @given(versions(), st.booleans(), st.sampled_from([0.0, 60.0]))
@@ -258,7 +259,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize(("gate", "name", "bad"), WORDS.values(), ids=WORDS)
-def test_other_metrics_have_other_words(gate: objective.Objective, name: str, bad: str) -> None:
+def test_other_metrics_have_other_words(gate: Objective, name: str, bad: str) -> None:
     watched = Watched(plan(gate))
     watched.look(1, (100, 30), (900, 0))
     assert watched.explained().startswith(f"{name}: 30 of 100 canary requests {bad} (30.00 %, limit 1 %), E = 1e")
