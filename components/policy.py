@@ -67,8 +67,8 @@ def canary(
       slower) or "auto" (as those of the old version are seen to come)
     + fix_forward: while both versions fail the same test, one that is shown to be better may go on (False)
     + min_samples: canary requests that each step must see (50), those of the warm-up left out
-    + warm_up: after the new version's first request (60s), warm_up_step: after each rise of its weight or number of
-      pods (15s), in which only what is badly broken fails
+    + warm_up: after the new version's first request (60s), warm_up_step: for latency, after each rise of its weight
+      or number of pods (15s), in which only what is badly broken fails
     + no_data_hold, no_data_revert: a gate that hears nothing holds the weight (2m), then reverts (10m)
     + outage: how long the weight is held while the old version fails the same test (5m)
     + preparing: for pods to become ready (10m); propagation: for the proxy to take a change (60s)

@@ -145,7 +145,9 @@ def start_prometheus(crew: Crew, scrape_seconds: float) -> None:
     pods = crew.directory / "pods" / "targets.json"
     pods.parent.mkdir(exist_ok=True)  # Prometheus watches the folder, and the kubelet may be later
     config = {
-        "global": {"scrape_interval": every, "scrape_timeout": every},
+        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+        # Rules come later: whoever writes one there asks for `/-/reload`.
+        "rule_files": [str(crew.directory / "rules" / "*.yaml")],
         "scrape_configs": [
             {"job_name": "pods", "file_sd_configs": [{"files": [str(pods)]}]},
             *(
@@ -163,6 +165,7 @@ def start_prometheus(crew: Crew, scrape_seconds: float) -> None:
     crew.start(
         *("prometheus", tools.binary("prometheus"), f"--config.file={file}", "--log.level=warn"),
         *(f"--storage.tsdb.path={crew.directory / 'prometheus'}", "--web.listen-address=127.0.0.1:9090"),
+        "--web.enable-lifecycle",
     )
 
 

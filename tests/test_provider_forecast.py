@@ -90,7 +90,7 @@ def test_the_forecast_is_said_line_by_line(app: FakeApp, server: FakeApi, fake_e
     assert fake_engine.kept == [
         STEPS,
         SHARED,
-        f"{WANTS}; at 100 requests a second it catches 2.1 % and more with a chance of 95 %",
+        f"{WANTS}; at 100 requests a second it catches 2 % and more with a chance of 95 %",
         *OTHERS,
     ]
     assert (fake_engine.warned, fake_engine.said) == ([], [])

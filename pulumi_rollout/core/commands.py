@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pulumi_rollout.core.judging import warmer
+from pulumi_rollout.core.judging import risen
 from pulumi_rollout.core.moves import FIRST_STEP, begin_of, dwell_of, moves, step_number
 from pulumi_rollout.core.plan import Plan, Verb
 from pulumi_rollout.core.state import FINAL, Answer, Command, Phase, State, later
@@ -127,7 +127,7 @@ def _set_weight(plan: Plan, state: State, command: Command, now: float) -> Obeye
         "pause_reason": f"weight {percent} set by {command.by}",
         "manual_weight_percent": percent,
         "weight_percent": percent,
-        "warm_until": warmer(plan, state, now) if percent > state.weight_percent else state.warm_until,
+        "slow_until": risen(plan, state, now) if percent > state.weight_percent else state.slow_until,
         "skips_steps": False,
         "met_at": None,
     }

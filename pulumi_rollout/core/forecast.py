@@ -17,9 +17,9 @@ from pulumi_rollout.core.arithmetic import (
 from pulumi_rollout.core.bursts import BLOCK_SECONDS
 from pulumi_rollout.core.gates import asks
 from pulumi_rollout.core.gates.failing import BURSTY_STAKE, WARM_STAKE
-from pulumi_rollout.core.measures import Baseline, Objective
+from pulumi_rollout.core.measures import Baseline, Gate, Objective, warms_up_after_rises
 from pulumi_rollout.core.model import Frozen
-from pulumi_rollout.core.plan import Plan, Step
+from pulumi_rollout.core.plan import Plan
 
 CHANCE = 0.95
 
@@ -70,43 +70,36 @@ def problems(plan: Plan, traffic: Traffic | None) -> list[str]:
     for what never comes."""
     if traffic is None:
         return []
-    found, most = [], traffic.most_per_second
+    most = traffic.most_per_second
+    counting = [gate for gate in plan.gates if isinstance(gate, Objective | Baseline) and not gate.dry_run]
     for number, step in enumerate(plan.steps, 1):
-        available = _requests(plan, step, number, step.max_wait_seconds, most)
         where = f"step {number} ({step.weight_percent} %) ends without a decision: at {most:.3g} requests a second"
-        within = f"within maxWait ({_lasting(step.max_wait_seconds)}) the canary gets {available:,.0f}"
-        counting = [gate for gate in plan.gates if isinstance(gate, Objective | Baseline) and not gate.dry_run]
-        if counting and available < plan.limits.min_samples:
-            found.append(f"{where} {within} of the {plan.limits.min_samples} requests that minSamples wants")
-            break
-        if plan.evidence == "required":
-            needed = {gate.id: requests_to_pass(gate.max_bad_ratio, plan.beta) for gate in _objectives(plan)}
-            never = [name for name, requests in needed.items() if requests is None]
-            slow = [name for name, requests in needed.items() if requests is not None and requests > available]
-            if never:
-                found.append(f"no number of requests shows {never[0]}: its limit is too close to none at all")
-            elif slow:
-                found.append(f"{where} {within} of the {needed[slow[0]]:,} requests that show {slow[0]}")
-            break  # what is shown at the first step stays shown
-    return found
-
-
-def _objectives(plan: Plan) -> list[Objective]:
-    return [gate for gate in plan.gates if isinstance(gate, Objective) and not gate.dry_run]
+        for gate in counting:
+            available = _requests(plan, gate, number, step.max_wait_seconds, most)
+            within = f"within maxWait ({_lasting(step.max_wait_seconds)}) the canary gets {available:,.0f}"
+            if available < plan.limits.min_samples:
+                return [f"{where} {within} of the {plan.limits.min_samples} requests that minSamples wants"]
+            if plan.evidence == "required" and number == 1 and isinstance(gate, Objective):  # what is shown stays shown
+                needed = requests_to_pass(gate.max_bad_ratio, plan.beta)
+                if needed is None:
+                    return [f"no number of requests shows {gate.id}: its limit is too close to none at all"]
+                if needed > available:
+                    return [f"{where} {within} of the {needed:,} requests that show {gate.id}"]
+    return []
 
 
 def _caught(plan: Plan, gate: Objective | Baseline, traffic: Traffic) -> float | None:
     """The smallest share of bad requests that is caught before promotion, if no step lasts longer than it has to."""
     canary = stable = 0.0
     for number, step in enumerate(plan.steps, 1):
-        share = _requests(plan, step, number, step.interval_seconds, traffic.requests_per_second)
+        share = _requests(plan, gate, number, step.interval_seconds, traffic.requests_per_second)
         canary += max(share, plan.limits.min_samples)
         stable += max(share, plan.limits.min_samples) * (100 - step.weight_percent) / step.weight_percent
     if isinstance(gate, Baseline):
         usual = traffic.bad_ratio.get(gate.id, 0.001)
         return smallest_caught_beside(usual, gate.margin, plan.gate_alpha, int(canary), int(stable), CHANCE)
     if plan.failures == "bursty":
-        seconds = sum(_counted(plan, number, step.interval_seconds) for number, step in enumerate(plan.steps, 1))
+        seconds = sum(_counted(plan, gate, number, step.interval_seconds) for number, step in enumerate(plan.steps, 1))
         blocks = int(seconds / BLOCK_SECONDS)
         # The hard limit beside the blocks has the other half.
         return smallest_caught_in_blocks(gate.max_bad_ratio, plan.gate_alpha / 2, blocks, int(canary / (blocks or 1)))
@@ -116,15 +109,15 @@ def _caught(plan: Plan, gate: Objective | Baseline, traffic: Traffic) -> float |
     return smallest_caught(gate.max_bad_ratio, plan.gate_alpha * part, int(canary), CHANCE)
 
 
-def _requests(plan: Plan, step: Step, number: int, seconds: float, per_second: float) -> float:
-    """The canary's requests of a step that count."""
-    return _counted(plan, number, seconds) * per_second * step.weight_percent / 100
+def _requests(plan: Plan, gate: Gate, number: int, seconds: float, per_second: float) -> float:
+    """The canary's requests of a step that count for a gate."""
+    return _counted(plan, gate, number, seconds) * per_second * plan.steps[number - 1].weight_percent / 100
 
 
-def _counted(plan: Plan, number: int, seconds: float) -> float:
+def _counted(plan: Plan, gate: Gate, number: int, seconds: float) -> float:
     """The seconds of a step that count: those behind its warm-up."""
-    warm = max(plan.limits.warm_up_seconds if number == 1 else 0.0, plan.limits.warm_up_step_seconds)
-    return max(0.0, seconds - warm)
+    risen = plan.limits.warm_up_step_seconds if warms_up_after_rises(gate) else 0.0
+    return max(0.0, seconds - (plan.limits.warm_up_seconds if number == 1 else risen))
 
 
 def _lasting(seconds: float) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pulumi_rollout.core import gates
 from pulumi_rollout.core.counts import Look
 from pulumi_rollout.core.gates import Verdict
+from pulumi_rollout.core.measures import warms_up_after_rises
 from pulumi_rollout.core.moves import FIRST_STEP, apex_of, current
 from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.state import Phase, Seen, State
@@ -60,15 +61,15 @@ def _warmed(plan: Plan, state: State, seen: Seen) -> State:
     if seen.canary_ready == state.canary_ready:
         return state
     more = seen.canary_ready > state.canary_ready
-    warm_until = warmer(plan, state, seen.now) if more else state.warm_until
-    return state.model_copy(update={"canary_ready": seen.canary_ready, "warm_until": warm_until})
+    slow_until = risen(plan, state, seen.now) if more else state.slow_until
+    return state.model_copy(update={"canary_ready": seen.canary_ready, "slow_until": slow_until})
 
 
-def warmer(plan: Plan, state: State, now: float) -> float | None:
-    """Until when requests are of the warm-up once something has changed; it has not begun before the first one."""
-    if state.warm_until is None:
-        return None
-    return max(state.warm_until, now + plan.limits.warm_up_step_seconds)
+def risen(plan: Plan, state: State, now: float) -> float:
+    """The state's `slow_until` once the weight or the number of pods has risen. Nothing warms up before the first
+    request."""
+    seconds = plan.limits.warm_up_step_seconds
+    return now + seconds if seconds and state.warm_until is not None else state.slow_until
 
 
 def _judged(plan: Plan, state: State, seen: Seen) -> State:
@@ -84,8 +85,15 @@ def _judged(plan: Plan, state: State, seen: Seen) -> State:
         warm_until=(inf if state.warm_until is None else state.warm_until) if plan.limits.warms_up else 0.0,
         watched_at=max(state.watched_at, state.started_at),
     )
+    slow = at if at.warm_until >= state.slow_until else at.model_copy(update={"warm_until": state.slow_until})
     evidence = {
-        gate.id: gates.look_at(plan, gate, state.evidence.get(gate.id), seen.readings.get(gate.id), at)
+        gate.id: gates.look_at(
+            plan,
+            gate,
+            state.evidence.get(gate.id),
+            seen.readings.get(gate.id),
+            slow if warms_up_after_rises(gate) else at,
+        )
         for gate in plan.gates
     }
     update: dict[str, object] = {"evidence": evidence}

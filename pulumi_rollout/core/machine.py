@@ -238,8 +238,8 @@ def _advance(plan: Plan, state: State, seen: Seen) -> Decision:
     following = _to(state, phase, position, seen.now)
     if isinstance(move, Weight):
         rises = move.percent > state.weight_percent
-        warm_until = judging.warmer(plan, state, seen.now) if rises else state.warm_until
-        following = following.model_copy(update={"weight_percent": move.percent, "warm_until": warm_until})
+        slow_until = judging.risen(plan, state, seen.now) if rises else state.slow_until
+        following = following.model_copy(update={"weight_percent": move.percent, "slow_until": slow_until})
     if isinstance(move, Weight) and following.phase is Phase.SHIFTING:
         following = judging.begin_step(plan, following)
     return Decision(state=following, actions=_actions(plan, following, seen, move))

@@ -156,3 +156,8 @@ class Alerts(_Judging):
 Gate = Annotated[Objective | Baseline | Share | Stalled | Restarts | Alerts, Field(discriminator="test")]
 # The gates that have a share of alpha: the others do not judge by chance.
 BY_CHANCE = ("objective", "baseline", "share")
+
+
+def warms_up_after_rises(gate: Gate) -> bool:
+    """Whether a higher weight, or new pods, may make it worse for a while: what is cold is slow rather than wrong."""
+    return isinstance(gate, Objective | Baseline) and isinstance(gate.metric, Latency)

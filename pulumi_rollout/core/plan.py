@@ -40,8 +40,8 @@ class Limits(Frozen):
     + drain_seconds: after the last change, before the old version may be deleted
     + rollout_seconds: the whole walk; then it reverts
     + min_samples: canary requests that each step must have seen before the next weight, those of the warm-up left out
-    + warm_up_seconds: after the canary's first request, and warm_up_step_seconds after each rise of its weight or
-      number of pods, only what is badly broken fails
+    + warm_up_seconds: after the canary's first request, and for latency warm_up_step_seconds after each rise of its
+      weight or number of pods, only what is badly broken fails
     + no_data_hold_seconds: a gate that has heard nothing for so long holds the weight; no_data_revert_seconds: the
       walk goes back
     + outage_seconds: how long the weight is held while the old version fails the same test

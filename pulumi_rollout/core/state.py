@@ -94,6 +94,7 @@ class State(Frozen):
     + listed_at: since when it is, while it is entering
     + watched_at: since when the process that walks has watched
     + warm_until: the requests up to then are of the warm-up; None before the canary's first one
+    + slow_until: and those up to then are for latency, behind the last rise of the weight or of the number of pods
     + canary_ready: its ready pods at the last look
     + replaced: pods of the canary that were deleted because they alone failed
     + reason: why the walk reverts; the verdict once the phase is reverting
@@ -129,6 +130,7 @@ class State(Frozen):
     listed_at: float | None = None
     watched_at: float = 0.0
     warm_until: float | None = None
+    slow_until: float = 0.0
     canary_ready: int = 0
     replaced: tuple[str, ...] = ()
     evidence: dict[str, Evidence] = {}

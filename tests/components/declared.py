@@ -6,6 +6,7 @@ a test sees which values are marked.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,8 @@ class Outputs(runtime_mocks.Mocks):
 def declare(program: Callable[[], Any], *, config: Mapping[str, str] | None = None, preview: bool = False) -> Declared:
     """Run a program to its end, all registrations included. What it returns is its outputs."""
     set_all_config(dict(config or {}))
+    # Pulumi takes the thread's loop, of which nothing is left where a test before has used `asyncio.run`.
+    asyncio.set_event_loop(asyncio.new_event_loop())
     monitor = Monitor()
     runtime_mocks.set_mocks(monitor.mocks, PROJECT, STACK, preview, monitor=monitor, organization="acme")
     runtime_mocks.SETTINGS.callbacks = Callbacks(monitor.declared)  # type: ignore[assignment]

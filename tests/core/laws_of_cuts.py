@@ -136,6 +136,7 @@ def essence(decision: Decision, now: float) -> dict[str, Any]:
         "answers",
         "watched_at",
         "warm_until",
+        "slow_until",
         "evidence",
     }
     # On the way back nothing is measured from the begin.

@@ -182,28 +182,30 @@ def _alone(history: History, moment: Moment) -> History:
 
 def steps_count_warm_requests_only(history: History) -> Iterator[str]:
     """A step that is over has seen its least number of requests behind the warm-up, which begins with the canary's
-    first request and again with each rise."""
+    first request and, for latency, again with each rise."""
     plan, limits = history.script.plan, history.script.plan.limits
     told = any(moment.accepted("promote", "promote-full", "set-weight", "resume") for moment in history.moments)
     if told or not limits.warms_up or history.script.kind in ("first", "outage", "outage then bad"):
         return
     counted = {gate.id: Counted() for gate in plan.gates if gate.source is not None and not gate.dry_run}
     judges = [gate.id for gate in plan.gates if gate.test == "objective" and not gate.dry_run]
-    warm_until, ready = inf, 0
+    warm_until, slow_until, ready = inf, 0.0, 0
     for moment in history.moments:
         before, after, now = moment.before, moment.decision.state, moment.seen.now
-        later = max(warm_until, now + limits.warm_up_step_seconds) if warm_until < inf else inf
-        warm_until, ready = later if moment.seen.canary_ready > ready else warm_until, moment.seen.canary_ready
-        new = [one.read(moment.seen.readings[name], warm_until) for name, one in counted.items()]
+        if moment.seen.canary_ready > ready:
+            slow_until = now + limits.warm_up_step_seconds
+        ready = moment.seen.canary_ready
+        until = {name: max(warm_until, slow_until) if name == "latency" else warm_until for name in counted}
+        new = [one.read(moment.seen.readings[name], until[name]) for name, one in counted.items()]
         if any(new) and warm_until == inf:
-            warm_until = now + limits.warm_up_seconds
+            warm_until, slow_until = now + limits.warm_up_seconds, 0.0
         over = after.move != before.move and before.move >= 4 and (before.move - 4) % 3 == 0
         if over and after.phase in FORWARD and before.phase is Phase.SHIFTING:
             for name in judges:
                 if counted[name].behind < limits.min_samples:
                     yield f"{name}: a step was over after {counted[name].behind:.0f} of {limits.min_samples} requests"
         if after.weight_percent > before.weight_percent:
-            warm_until = max(warm_until, now + limits.warm_up_step_seconds) if warm_until < inf else inf
+            slow_until = now + limits.warm_up_step_seconds
             for one in counted.values():
                 one.behind = 0.0
 

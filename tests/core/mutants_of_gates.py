@@ -145,7 +145,7 @@ def cold_requests_count(patch: MonkeyPatch) -> None:
 
 def only_the_first_warm_up(patch: MonkeyPatch) -> None:
     """A rise begins none."""
-    patch.setattr(judging, "warmer", lambda plan, state, now: state.warm_until)
+    patch.setattr(judging, "risen", lambda plan, state, now: state.slow_until)
 
 
 def _wet(plan: Plan) -> Plan:

@@ -139,7 +139,7 @@ def draw_plan(rng: random.Random, *, judged: bool, dry: bool) -> Plan:
             rollout_seconds=rng.uniform(120, 300),
             min_samples=rng.choice([1, 5, 20]),
             warm_up_seconds=rng.uniform(2, 8) if warms_up else 0,
-            warm_up_step_seconds=rng.uniform(0.5, 2.5) if warms_up else 0,
+            warm_up_step_seconds=rng.uniform(1, 6) if warms_up else 0,
             no_data_hold_seconds=hold,
             no_data_revert_seconds=hold + rng.uniform(3, 8),
             outage_seconds=rng.uniform(6, 15),

@@ -43,6 +43,7 @@ ABOUT: dict[str, tuple[str, ...]] = {
     "a_whole_version_is_not_spared": ("late", "bad"),
     "dry_runs_decide_nothing": ("silent dry runs", "good"),
     "silence_is_held_and_put_back": ("silent",),
+    "steps_count_warm_requests_only": ("good", "one pod"),
     "frozen_never_rises": ("late", "bad", "hangs"),
     "no_rise_while_a_gate_fails_or_holds": ("late", "silent"),
 }

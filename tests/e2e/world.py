@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import yaml
 
 from lab import load
 from lab.cluster import REPOSITORY, Lab
@@ -93,6 +94,15 @@ class World:
         """Let a running pod of the sample application be bad, by its own switches (lab/app/faults.py)."""
         url = f"http://{pod['status']['podIP']}:9898/faults"
         self._inside.submit(requests.post, url, json=faults, timeout=5).result().raise_for_status()
+
+    def alert(self, name: str, expression: str, labels: dict[str, str]) -> None:
+        """A rule for Prometheus, which is looked at from now on."""
+        rule = {"alert": name, "expr": expression, "labels": labels}
+        file = self.lab.directory / "rules" / f"{name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump({"groups": [{"name": name, "rules": [rule]}]}))
+        url = f"{self.lab.prometheus_url}/-/reload"
+        self._inside.submit(requests.post, url, timeout=5).result().raise_for_status()
 
     def weight(self, app: str) -> int | None:
         """The new version's weight in the live route; None while it is not listed."""

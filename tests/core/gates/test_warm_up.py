@@ -106,18 +106,27 @@ class WarmWalk(by_hand.Walk):
     def __init__(self, *weights: int, **changes: float) -> None:
         limits = WARM.model_copy(update=changes)
         made = by_hand.plan(*weights, gated=True, limits=limits)
+        made = made.model_copy(update={"gates": (*made.gates, SLOW)})
         steps = tuple(step.model_copy(update={"max_wait_seconds": 200}) for step in made.steps)
-        super().__init__(made.model_copy(update={"steps": steps}), readings=reading(0))
+        super().__init__(made.model_copy(update={"steps": steps}), readings=self.both(0))
         self.total = self.bad = 0
 
     def serves(self, seconds: float, total: int, bad: int = 0) -> WarmWalk:
         self.total, self.bad = self.total + total, self.bad + bad
-        self.look(seconds, readings=reading(self.total - self.bad, self.bad))
+        self.look(seconds, readings=self.both(self.total - self.bad, self.bad))
         return self
+
+    @staticmethod
+    def both(good: float, bad: float = 0) -> dict[str, Reading]:
+        """All requests are quick."""
+        return {**reading(good, bad), SLOW.id: reading(good + bad)[RATE.id]}
 
     @property
     def counted(self) -> tuple[int, int]:
-        canary = self.state.evidence["success_rate"].canary
+        return self.counted_by(RATE)
+
+    def counted_by(self, gate: Objective) -> tuple[int, int]:
+        canary = self.state.evidence[gate.id].canary
         return canary.total, canary.warm_total
 
 
@@ -142,7 +151,8 @@ def test_a_step_does_not_end_by_requests_of_the_warm_up() -> None:
 
 
 @pytest.mark.parametrize("rise", ["weight", "pods"])
-def test_it_begins_anew_with_each_rise_but_shorter(rise: str) -> None:
+def test_for_latency_it_begins_anew_with_each_rise_but_shorter(rise: str) -> None:
+    """What is cold is slow rather than wrong, so an error counts at once."""
     walk = WarmWalk(20, 50)
     walk.until(Dwell(0))
     walk.serves(1, 1).serves(59, 10).serves(2, 10).serves(1, 100)
@@ -150,39 +160,41 @@ def test_it_begins_anew_with_each_rise_but_shorter(rise: str) -> None:
         walk.until(Weight(50))
     else:
         walk.look(1, canary_replicas=5, canary_ready=5)
-    assert walk.state.warm_until == walk.seen.now + 15
-    before = walk.counted
+    assert walk.state.slow_until == walk.seen.now + 15
+    of_errors, of_latency = walk.counted, walk.counted_by(SLOW)
     walk.serves(1, 50)
-    assert walk.counted == (before[0], before[1] + 50)
+    assert walk.counted == (of_errors[0] + 50, of_errors[1])
+    assert walk.counted_by(SLOW) == (of_latency[0], of_latency[1] + 50)
 
 
 def test_a_weight_that_is_set_by_hand_may_be_a_rise_too() -> None:
     walk = WarmWalk(20, 50)
     walk.until(Dwell(0))
     walk.serves(1, 1).serves(59, 10).serves(2, 10).serves(1, 100)
-    until = walk.state.warm_until
+    until = walk.state.slow_until
     walk.ask("set-weight", weight_percent=5)
-    assert walk.state.warm_until == until
+    assert walk.state.slow_until == until
     walk.ask("set-weight", weight_percent=40)
-    assert walk.state.warm_until == walk.seen.now + 15
+    assert walk.state.slow_until == walk.seen.now + 15
 
 
 def test_fewer_pods_are_no_rise() -> None:
     walk = WarmWalk(20, 50)
     walk.until(Dwell(0))
     walk.serves(1, 1)
-    until = walk.state.warm_until
     walk.look(1, canary_ready=1)
-    assert walk.state.warm_until == until
+    assert walk.state.slow_until == 0
     walk.look(1, canary_ready=2)
-    assert walk.state.warm_until == until, "what begins shorter does not end the longer one"
+    assert walk.state.slow_until == walk.seen.now + 15
+    walk.serves(20, 50)
+    assert walk.counted_by(SLOW) == (0, 51), "what begins shorter does not end the longer one"
 
 
 def test_a_rise_before_the_first_request_begins_nothing() -> None:
     walk = WarmWalk(20, 50, min_samples=0)
     walk.until(Dwell(0))
     walk.until(Dwell(1))
-    assert walk.state.warm_until is None
+    assert (walk.state.warm_until, walk.state.slow_until) == (None, 0)
 
 
 def test_a_version_that_is_broken_is_found_while_it_is_cold() -> None:
@@ -196,14 +208,24 @@ def test_a_version_that_is_broken_is_found_while_it_is_cold() -> None:
 def test_without_a_warm_up_no_request_is_of_one() -> None:
     """Also where the numbers are older than the look, as a scraper's are."""
     walk = WarmWalk(20, 50, warm_up_seconds=0, warm_up_step_seconds=0)
-    old = {"success_rate": Reading(canary=by_hand.sample(0, at=0.0), stable=Sample(at=0.0))}
-    walk.look(readings=old)
+    old = Reading(canary=by_hand.sample(0, at=0.0), stable=Sample(at=0.0))
+    walk.look(readings={RATE.id: old, SLOW.id: old})
     walk.until(Dwell(0))
     for number in range(1, 4):
         at = walk.seen.now - 0.5 + number
         canary = by_hand.sample(100.0 * number, at=at)
-        walk.look(1, readings={"success_rate": Reading(canary=canary, stable=Sample(at=at))})
-    assert walk.counted == (300, 0)
+        new = Reading(canary=canary, stable=Sample(at=at))
+        walk.look(1, readings={RATE.id: new, SLOW.id: new})
+    assert walk.counted == walk.counted_by(SLOW) == (300, 0)
+
+
+def test_without_one_after_rises_no_number_is_of_one() -> None:
+    """However old the numbers are when the weight rises."""
+    walk = WarmWalk(20, 50, warm_up_step_seconds=0)
+    walk.until(Dwell(0))
+    walk.serves(1, 1).serves(59, 10).serves(2, 10).serves(1, 100)
+    walk.until(Weight(50))
+    assert walk.state.slow_until == 0
 
 
 def test_pods_warm_up_whoever_watches() -> None:
@@ -217,9 +239,9 @@ def test_pods_warm_up_whoever_watches() -> None:
     assert walk.counted == (5100, 21)
 
 
-def test_promotion_warms_up_too() -> None:
+def test_the_last_rise_is_one_too() -> None:
     walk = WarmWalk(50)
     walk.until(Dwell(0))
     walk.serves(1, 1).serves(59, 10).serves(2, 10).serves(1, 100)
-    walk.serves(5, 100).until(Capacity(100)).until(Weight(100))
-    assert walk.state.warm_until == walk.seen.now + 15
+    walk.serves(20, 100).until(Capacity(100)).until(Weight(100))
+    assert walk.state.slow_until == walk.seen.now + 15
