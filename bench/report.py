@@ -1,4 +1,4 @@
-"""docs/benchmarks.md from the lines of the last whole run of `python -m bench.gates`.
+"""docs/benchmarks.md from the lines of the last whole runs of `python -m bench.gates` and `python -m bench.revert`.
 
 Pure but for reading them. Not here: the picture (`picture.py`), or what must come of the lines (`promises.py`).
 """
@@ -15,13 +15,13 @@ from bench.scenarios import BY_NAME, CASES, RATES
 
 Line = dict[str, Any]
 
-LINES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "gates.jsonl"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 PEERS = {"flagger": "Flagger", "argo": "Argo Rollouts"}
 
 INTRODUCTION = """\
 # How well it judges
 
-<!-- Written by `python -m docs.generate` from docs/benchmarks/gates.jsonl. Do not edit. -->
+<!-- Written by `python -m docs.generate` from the lines in docs/benchmarks. Do not edit. -->
 
 Whole releases in a simulated world: requests come by chance, proxies count them, a Prometheus scrapes the counters
 every 5 s, and the shipped `decide()` judges what it sees. The policy is the default one (steps of 10, 20, 30, 40 and
@@ -56,13 +56,15 @@ def page(lines: Sequence[Line] | None = None) -> str:
         _bad(known, ours),
         _settings(known),
         _cost(known),
+        _revert(known),
     ]
     return "\n".join(parts)
 
 
 def kept() -> list[Line]:
-    """The lines of the last whole run."""
-    return [json.loads(line) for line in LINES.read_text().splitlines()]
+    """The lines of the last whole runs."""
+    files = (FOLDER / "gates.jsonl", FOLDER / "revert.jsonl")
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 PROMISES = """\
@@ -148,6 +150,30 @@ def _cost(lines: Sequence[Line]) -> str:
     ]
     heading = "## What a look costs\n\nMilliseconds of CPU at the last of five steps, with new numbers for all gates.\n"
     return "\n".join([heading, _table(["scenario", "gates", "all gates", "the whole decision"], rows)])
+
+
+def _revert(lines: Sequence[Line]) -> str:
+    """What it costs in the lab, from the summary that the runs end with."""
+    heading = (
+        "## What a bad release costs, in the lab\n\n"
+        "A version with 30 % errors at 100 requests a second, by the README's settings and all defaults, in a real "
+        "cluster:\nrequests that failed at the load generator, until the bad version got no more "
+        "(`python -m bench.revert`).\n"
+    )
+    rows = [
+        [
+            str(line["runs"]),
+            f"{line['medians']['failed_requests']:g}",
+            str(line["failed_requests_p95"]),
+            str(line["failed_requests_worst"]),
+            f"{line['medians']['seconds_to_decide']:g} s",
+            f"{line['medians']['seconds_to_take_effect']:g} s",
+        ]
+        for line in lines
+        if line["bench"] == "revert" and "medians" in line
+    ]
+    titles = ["runs", "failed, median", "95 %", "most", "decided after, median", "took effect after, median"]
+    return "\n".join([heading, _table(titles, rows)])
 
 
 def _of(ours: Sequence[Line], scenario: str, mode: str) -> list[Line]:

@@ -2,7 +2,7 @@
 
 A version that fails 30 % of its requests is released again and again at 100 requests a second, by the README's
 settings: the proxies read directly, and every default as it is. Failed requests are counted at the load generator.
-`python -m bench.revert [--runs 20]`
+`python -m bench.revert [--runs 20] [--out FILE]`
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,9 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.revert", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--out", type=Path, help="a file for the lines; else standard output")
     arguments = parser.parse_args()
+    out = arguments.out.open("w") if arguments.out else sys.stdout
     lab = cluster.up("bench")
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -97,8 +100,8 @@ def main() -> None:
             runs = []
             for number in range(1, arguments.runs + 1):
                 runs.append(one(stack, history, number))
-                print(json.dumps(runs[-1]), flush=True)
-        print(json.dumps(summary(runs)))
+                print(json.dumps(runs[-1]), file=out, flush=True)
+        print(json.dumps(summary(runs)), file=out)
     finally:
         cluster.down("bench")
 

@@ -1,5 +1,5 @@
-"""Writes docs/states.md and docs/plan.schema.json from the code, and the table in docs/routers.md from the registry
-and its fixtures: `python -m docs.generate [--check]`.
+"""Writes docs/states.md and docs/plan.schema.json from the code, the table in docs/routers.md from the registry and its
+fixtures, docs/benchmarks.md and its picture from the lines of docs/benchmarks: `python -m docs.generate [--check]`.
 
 With `--check` nothing is written, and a page that is out of date is an error. Not here: pages that
 people write.
@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import yaml
 
+from bench import picture, report
 from pulumi_rollout.core.commands import obey
 from pulumi_rollout.core.machine import decide
 from pulumi_rollout.core.moves import Apex, Capacity, Move, Weight, begin_of, current, dwell_of, step_number
@@ -253,7 +254,13 @@ def _name(item: Move | Action) -> str:
             return type(item).__name__
 
 
-PAGES = {"states.md": states, "plan.schema.json": plan_schema, "routers.md": routers}
+PAGES = {
+    "states.md": states,
+    "plan.schema.json": plan_schema,
+    "routers.md": routers,
+    "benchmarks.md": report.page,
+    "benchmarks.svg": picture.picture,
+}
 
 
 def main(arguments: list[str]) -> int:

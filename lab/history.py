@@ -6,6 +6,7 @@ The walk's own words about itself are not asked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -48,14 +49,23 @@ class History:
     def _watch(self, lab: Lab, kind: str, path: str) -> None:
         lab.enter()
         session = connect(lab.kubeconfig).session
-        try:
-            with session.get(SERVER + path, params={"watch": "true"}, stream=True, timeout=(5, None)) as answer:
-                for line in answer.iter_lines(chunk_size=None):
-                    event = json.loads(line)
-                    name = event["object"]["metadata"]["name"]
-                    self._events.setdefault((kind, name), []).append(Event(time.time(), event["type"], event["object"]))
-        except OSError:
-            return  # the lab has gone down
+        # The server ends each watch after half an hour or more; the next one goes on behind what was seen.
+        seen = {"watch": "true", "allowWatchBookmarks": "true"}
+        with contextlib.suppress(OSError):  # the lab has gone down
+            while True:
+                with session.get(SERVER + path, params=seen, stream=True, timeout=(5, None)) as answer:
+                    for line in answer.iter_lines(chunk_size=None):
+                        self._add(kind, json.loads(line), seen)
+
+    def _add(self, kind: str, event: Object, seen: dict[str, str]) -> None:
+        if event.get("type") in (None, "ERROR"):
+            raise RuntimeError(f"the watch of {kind} has lost its place: {event}")
+        meta = event["object"]["metadata"]
+        # What there was already comes first, in no order.
+        seen["resourceVersion"] = max(seen.get("resourceVersion", "0"), meta["resourceVersion"], key=int)
+        if event["type"] == "BOOKMARK":
+            return
+        self._events.setdefault((kind, meta["name"]), []).append(Event(time.time(), event["type"], event["object"]))
 
     def of(self, kind: str, name: str, since: float = 0.0) -> list[Event]:
         """An object's events, oldest first."""

@@ -145,6 +145,13 @@ class Stack:
                 if ours and home in (folder / "environ").read_bytes().split(b"\0"):
                     os.kill(int(folder.name), signal.SIGKILL)
 
+    def die(self, running: Running) -> None:
+        """What is left when the machine has died in a command. Providers go first: one that sees the CLI gone puts the
+        traffic back, and would have the time for it."""
+        self.kill_providers()
+        running.kill()
+        self.kill_providers()
+
     def unlock(self) -> Result:
         """Take away the lock that a killed CLI has left, as its user would."""
         return self.run("cancel", "--yes", "--stack", self.name)

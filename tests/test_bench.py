@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench import cost, gates, horizon
+from bench import cost, gates, horizon, report
 from bench.promises import broken
 from bench.scenarios import BY_NAME, CASES
 from pulumi_rollout.core import machine
@@ -62,6 +62,32 @@ def test_a_bad_version_is_found_and_a_good_one_is_not_hurt(lines: list[Line]) ->
     assert ours["last-step", "sufficient"]["seconds_median"] <= 60
     assert ours["healthy-0.5", "sufficient"]["policy_outcome"] == "promoted"
     assert ours["at-limit", "required"]["policy_outcome"] == "undecided"
+
+
+def test_the_lines_of_the_last_whole_run_are_whole_and_keep_the_promises() -> None:
+    """What docs/benchmarks.md is made of."""
+    known = report.kept()
+    assert broken(known) == []
+    found = [line for line in known if line["bench"] == "gates"]
+    cells = {(cell.case.name, cell.rate, cell.mode, cell.alpha) for cell in gates.cells_of_ours(quick=False)}
+    ours = [line for line in found if line["method"] == "ours"]
+    assert {(line["scenario"], line["rate"], line["mode"], line["alpha"]) for line in ours} == cells
+    peers = {(line["scenario"], line["rate"], line["method"]) for line in found if line["method"] != "ours"}
+    assert peers == {
+        (case.name, rate, peer)
+        for case in CASES
+        if not case.direct
+        for rate in gates.rates_of(case)
+        for peer in report.PEERS
+    }
+
+
+def test_what_a_bad_release_costs_is_what_is_promised() -> None:
+    """Of the last runs in the lab."""
+    [cost_of_it] = [line for line in report.kept() if line["bench"] == "revert" and "medians" in line]
+    assert cost_of_it["runs"] >= 5
+    assert cost_of_it["medians"]["failed_requests"] <= 8
+    assert cost_of_it["failed_requests_p95"] <= 14
 
 
 def test_what_is_judged_is_what_is_shipped() -> None:

@@ -88,6 +88,12 @@ INPUTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "policy.canary.maxWait",
         "a duration needs a number and a unit, as in 30s, 5m or 500ms, not 30",
     ),
+    "a first step that is over before its warm-up is": (
+        canary(maxWait="60s", gates=[{"successRate": {"minPercent": 99}}]),
+        "policy.canary.maxWait",
+        "has to be longer than warmUp (60 s): until then no request counts, so the first step would end after 60 s "
+        "without one of the 50 that minSamples wants",
+    ),
     "no step": (canary(stepWeight=0), "policy.canary.stepWeight", "must be at least 1, not 0"),
     "too much weight": (
         canary(maxWeight=101),

@@ -183,12 +183,12 @@ def _zero_weight(machine: Any) -> None:
     def without(plan: Any, *, first_release: bool) -> Any:
         return [entry for entry in moves(plan, first_release=first_release) if entry[1] != machine.Weight(0)]
 
-    def at_once(state: Any, seen: Any, move: Any) -> Any:
+    def at_once(plan: Any, state: Any, seen: Any, move: Any) -> Any:
         if isinstance(move, machine.Weight) and seen.weight_percent is None:
             return (machine.SetWeight(percent=move.percent),)
         if isinstance(move, machine.Leave) and seen.weight_percent is not None:
             return (machine.Restore(),)
-        return actions(state, seen, move)
+        return actions(plan, state, seen, move)
 
     machine.moves = sys.modules["pulumi_rollout.core.moves"].moves = without  # type: ignore[attr-defined]
     machine._actions = at_once

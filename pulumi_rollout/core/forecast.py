@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from pulumi_rollout.core.arithmetic import (
+    requests_to_compare,
     requests_to_pass,
     smallest_caught,
     smallest_caught_beside,
@@ -19,7 +20,7 @@ from pulumi_rollout.core.gates import asks
 from pulumi_rollout.core.gates.failing import BURSTY_STAKE, WARM_STAKE
 from pulumi_rollout.core.measures import Baseline, Gate, Objective, warms_up_after_rises
 from pulumi_rollout.core.model import Frozen
-from pulumi_rollout.core.plan import Plan
+from pulumi_rollout.core.plan import Plan, Step
 
 CHANCE = 0.95
 
@@ -41,8 +42,13 @@ class Traffic(Frozen):
 
     @property
     def most_per_second(self) -> float:
-        """What it may be in truth: more than three standard deviations of a Poisson number above what was seen."""
-        return (self.requests + 3 * math.sqrt(self.requests + 1) + 3) / self.seconds
+        """What it may be in truth."""
+        return most_of(self.requests) / self.seconds
+
+
+def most_of(number: float) -> float:
+    """What a number that was seen may be in the mean: more than three standard deviations of a Poisson number above."""
+    return number + 3 * math.sqrt(number + 1) + 3
 
 
 def lines(plan: Plan, traffic: Traffic | None) -> list[str]:
@@ -79,13 +85,27 @@ def problems(plan: Plan, traffic: Traffic | None) -> list[str]:
             within = f"within maxWait ({_lasting(step.max_wait_seconds)}) the canary gets {available:,.0f}"
             if available < plan.limits.min_samples:
                 return [f"{where} {within} of the {plan.limits.min_samples} requests that minSamples wants"]
-            if plan.evidence == "required" and number == 1 and isinstance(gate, Objective):  # what is shown stays shown
-                needed = requests_to_pass(gate.max_bad_ratio, plan.beta)
+            if plan.evidence == "required" and number == 1:  # what is shown stays shown
+                needed, never = _needed(plan, gate, step, traffic)
                 if needed is None:
-                    return [f"no number of requests shows {gate.id}: its limit is too close to none at all"]
+                    return [f"no number of requests shows {gate.id}: {never}"]
                 if needed > available:
                     return [f"{where} {within} of the {needed:,} requests that show {gate.id}"]
     return []
+
+
+def _needed(plan: Plan, gate: Objective | Baseline, step: Step, traffic: Traffic) -> tuple[int | None, str]:
+    """The least number of the canary's requests that can show what a gate wants, or why there is none."""
+    if isinstance(gate, Objective):
+        return requests_to_pass(gate.max_bad_ratio, plan.beta), "its limit is too close to none at all"
+    if step.weight_percent == 100:
+        return None, "once all traffic is on the new version there is nothing to compare it with"
+    if gate.id not in traffic.bad_ratio:
+        return 0, ""
+    bad = traffic.bad_ratio[gate.id] * traffic.requests
+    most = min(1.0, most_of(bad) / max(1, traffic.requests))
+    never = f"the old version's requests, of which {100 * most:.2g} % at most are bad, are too good to be compared with"
+    return requests_to_compare(most, gate.max_ratio, plan.beta, step.weight_percent), never
 
 
 def _caught(plan: Plan, gate: Objective | Baseline, traffic: Traffic) -> float | None:

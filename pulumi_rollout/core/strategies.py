@@ -6,11 +6,13 @@ and their expansion into steps. Not here: anything that happens during a walk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from pulumi_rollout.core.gates_written import DefaultGate, gates
+from pulumi_rollout.core.measures import Baseline, Gate, Objective
 from pulumi_rollout.core.plan import Limits, Plan, Step, Verb, problems_of
 from pulumi_rollout.core.sources_written import Known, SourceWritten
 from pulumi_rollout.core.written import Deadline, Duration, Written, single
@@ -93,6 +95,7 @@ def compile_policy(policy: dict[str, Any], known: Known) -> Plan:
         weights = _weights(canary)
         _check_confirmations(canary, weights)
         judging, sources = gates(canary.gates, canary.source, canary.default_gates, known, f"policy.{name}")
+        _check_waits(canary, judging)
         steps = [
             Step(
                 weight_percent=weight,
@@ -143,6 +146,17 @@ def _weights(canary: Canary) -> list[int]:
     if not 1 <= canary.max_weight <= 100:
         raise InvalidInput([("policy.canary.maxWeight", f"lies between 1 and 100 percent, not {canary.max_weight}")])
     return [*range(canary.step_weight, canary.max_weight, canary.step_weight), canary.max_weight]
+
+
+def _check_waits(canary: Canary, judging: Sequence[Gate]) -> None:
+    """A first step that is over before its warm-up is would wait for requests that never count."""
+    counts = any(isinstance(gate, Objective | Baseline) and not gate.dry_run for gate in judging)
+    if counts and canary.min_samples and canary.max_wait <= canary.warm_up:
+        reason = (
+            f"has to be longer than warmUp ({canary.warm_up:g} s): until then no request counts, so the first step "
+            f"would end after {canary.max_wait:g} s without one of the {canary.min_samples} that minSamples wants"
+        )
+        raise InvalidInput([("policy.canary.maxWait", reason)])
 
 
 def _check_confirmations(canary: Canary, weights: list[int]) -> None:

@@ -43,12 +43,21 @@ BAD = {
 }
 THEIRS = {"method": "flagger", "setting": "interval 10s", "mode": None, "alpha": None, "beta": None, "decidable": None}
 COST = {"bench": "cost", "scenario": "6-gates", "gates": 6, "gates_milliseconds": 0.9, "decide_milliseconds": 1.1}
+REVERT = {
+    "bench": "revert",
+    "runs": 20,
+    "medians": {"failed_requests": 6.5, "seconds_to_decide": 1.25, "seconds_to_take_effect": 0.3},
+    "failed_requests_p95": 9,
+    "failed_requests_worst": 11,
+}
 LINES = [
     OURS,
     BAD,
     {**OURS, **THEIRS, "false_abort": 0.07, "bounds_99": [0.04, 0.1]},
     {**BAD, **THEIRS, "seconds_median": None, "missed": 0.8},
     COST,
+    {"bench": "revert", "run": 1, "failed_requests": 7},
+    REVERT,
 ]
 
 
@@ -61,6 +70,7 @@ def test_the_page_has_the_numbers() -> None:
     assert "|  | Flagger |  |  |  | never, 80% missed |  |  |" in text
     assert "| Flagger | 10/s | interval 10s |" in text
     assert "| 6-gates | 6 | 0.9 | 1.1 |" in text
+    assert "| 20 | 6.5 | 9 | 11 | 1.25 s | 0.3 s |" in text
 
 
 def test_the_page_says_what_is_not_kept() -> None:

@@ -36,6 +36,10 @@ CLUSTER = "pulumi:providers:kubernetes"
 PROCESS = "pulumi:providers:pulumi-python"
 
 
+# Pulumi takes the thread's loop, of which nothing is left where a test before has used `asyncio.run`.
+LOOP = asyncio.new_event_loop()
+
+
 @dataclass(frozen=True)
 class Hidden:
     """A value that is marked as secret."""
@@ -119,8 +123,7 @@ class Outputs(runtime_mocks.Mocks):
 def declare(program: Callable[[], Any], *, config: Mapping[str, str] | None = None, preview: bool = False) -> Declared:
     """Run a program to its end, all registrations included. What it returns is its outputs."""
     set_all_config(dict(config or {}))
-    # Pulumi takes the thread's loop, of which nothing is left where a test before has used `asyncio.run`.
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    asyncio.set_event_loop(LOOP)
     monitor = Monitor()
     runtime_mocks.set_mocks(monitor.mocks, PROJECT, STACK, preview, monitor=monitor, organization="acme")
     runtime_mocks.SETTINGS.callbacks = Callbacks(monitor.declared)  # type: ignore[assignment]

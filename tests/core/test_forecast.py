@@ -9,6 +9,7 @@ import pytest
 
 from pulumi_rollout.core import forecast
 from pulumi_rollout.core.arithmetic import (
+    requests_to_compare,
     requests_to_pass,
     smallest_caught,
     smallest_caught_beside,
@@ -282,6 +283,34 @@ def test_an_objective_that_nothing_shows() -> None:
     assert requests_to_pass(1e-10, 0.05) is None
     assert problems(plan(strict, evidence="required"), traffic(10**9)) == [
         "no number of requests shows success_rate: its limit is too close to none at all"
+    ]
+
+
+def test_a_comparison_with_what_hardly_ever_fails_shows_nothing() -> None:
+    """Nothing bad was seen, so in truth one of ten thousand may be; at 10 % of 100 requests a second for 580 s even
+    that is too little."""
+    required = plan(BESIDE, evidence="required")
+    seen = Traffic(requests=60_000, seconds=600, bad_ratio={BESIDE.id: 0.0})
+    needed = requests_to_compare(6 / 60_000, 2.0, 0.05, 10)
+    assert needed is not None and needed > 6_000
+    [problem] = problems(required, seen)
+    assert problem.endswith(f"of the {needed:,} requests that show success_rate_vs_stable")
+    assert problems(required, seen.model_copy(update={"bad_ratio": {BESIDE.id: 0.01}})) == []
+    assert problems(required, seen.model_copy(update={"bad_ratio": {}})) == [], "not known"
+    assert problems(plan(BESIDE), seen) == []
+
+
+def test_a_comparison_that_no_number_of_requests_decides() -> None:
+    required = plan(BESIDE.model_copy(update={"max_ratio": 1.001}), evidence="required")
+    seen = Traffic(requests=60_000_000, seconds=60, bad_ratio={BESIDE.id: 0.0})
+    assert problems(required, seen) == [
+        "no number of requests shows success_rate_vs_stable: the old version's requests, of which 1e-05 % at most are "
+        "bad, are too good to be compared with"
+    ]
+    alone = required.model_copy(update={"steps": (required.steps[0].model_copy(update={"weight_percent": 100}),)})
+    assert problems(alone, MANY) == [
+        "no number of requests shows success_rate_vs_stable: once all traffic is on the new version there is nothing "
+        "to compare it with"
     ]
 
 

@@ -290,6 +290,11 @@ def test_unknown_strategies(policy: Any, sentence: str) -> None:
         ({"interval": None}, f"policy.canary.interval: {DURATION}None"),
         ({"interval": "1h30m"}, f"policy.canary.interval: {DURATION}'1h30m'"),
         ({"maxWait": "0s"}, "policy.canary.maxWait: input should be greater than 0, not '0s'"),
+        (
+            {"maxWait": "90s", "warmUp": "2m", "minSamples": 7, "gates": [RATE], "source": SOURCE},
+            "policy.canary.maxWait: has to be longer than warmUp (120 s): until then no request counts, so the first "
+            "step would end after 90 s without one of the 7 that minSamples wants",
+        ),
         ({"deadline": "0s"}, "policy.canary.deadline: input should be greater than 0, not '0s'"),
         ({"alpha": 0}, "policy.canary.alpha: input should be greater than 0, not 0.0"),
         ({"beta": 1}, "policy.canary.beta: input should be less than 1, not 1.0"),

@@ -53,7 +53,9 @@ def mistakes(empty: Stub) -> dict[str, Mistake]:
             {"podTemplate": {"spec": {"containers": [CONTAINER]}}, "image": None, "readinessPath": None},
         ),
         "namespace": Mistake(("changes from default to infra together with the revision",), {"namespace": "infra"}),
-        "router": Mistake(("routing.gatway: there is no setting of the name gatway",), {"routing": {"gatway": {}}}),
+        "router": Mistake(
+            ("routing: there is no route gatway; there are: gateway, contour, traefik, ",), {"routing": {"gatway": {}}}
+        ),
         "cluster": Mistake((), {}),
     }
 
@@ -134,6 +136,6 @@ def test_first_release_without_metrics_is_warned_of(previewed: Previewed) -> Non
     result = previewed.first
     assert result.code == 0, result.output
     of_rollout = diagnostics(result.output).partition("Rollout (unmeasured):")[2].partition("\n\n")[0]
-    assert of_rollout.count("warning: ") == 1, result.output
-    assert UNREACHABLE in of_rollout
+    assert of_rollout.count("warning: ") == of_rollout.count(UNREACHABLE) == 2, result.output
+    assert "gate success_rate: " in of_rollout and "gate stalled: " in of_rollout
     assert summary(result.output) == {"to create": 11}

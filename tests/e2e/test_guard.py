@@ -78,8 +78,7 @@ def tell(world: World) -> Died:
         until("the guard runs", lambda: world.get(f"{JOBS}/rollout-{GUARDED}-guard")["status"].get("ready"))
         time.sleep(1)
         at_kill = {app: world.weight(app) for app in (GUARDED, ALONE)}
-        running.kill()
-        stack.kill_providers()
+        stack.die(running)
         killed_at = time.time()
         until("the guard has put the route back", lambda: world.weight(GUARDED) is None, LIMIT_SECONDS + 30)
         back_at = time.time()

@@ -69,8 +69,7 @@ def release_and_kill(world: World, stack: Stack) -> float:
         return cut and all(_ended(history.journal(app, running.began)) for app in WON)
 
     until("all at 30 % or at their end", there, 180)
-    running.kill()
-    stack.kill_providers()
+    stack.die(running)
     killed_at = time.time()
     stack.break_()
     assert stack.unlock().code == 0

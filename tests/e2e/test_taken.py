@@ -161,8 +161,7 @@ def story(world: World) -> Iterator[Story]:
     after = [written(route())]
     cut = release(THIRD)
     until("both walks are at 50 % once more", are_at_50)
-    cut.kill()
-    stack.kill_providers()
+    stack.die(cut)
     stack.unlock()
     destroyed = stack.destroy()
     assert destroyed.code == 0, destroyed.output

@@ -127,7 +127,7 @@ def install(strict: Strict) -> None:
     while names:
         listed = strict.ask("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions").json()["items"]
         for item in listed:
-            conditions = {one["type"]: one["status"] for one in item.get("status", {}).get("conditions", [])}
+            conditions = {one["type"]: one["status"] for one in item.get("status", {}).get("conditions") or []}
             assert conditions.get("NonStructuralSchema") != "True", item["metadata"]["name"]
             if conditions.get("Established") == "True":
                 names.discard(item["metadata"]["name"])

@@ -19,8 +19,8 @@ from pulumi_rollout.core.measures import Objective
 from pulumi_rollout.core.model import Frozen
 from pulumi_rollout.core.plan import Plan
 
-# With bursts, so many times the objective is failing whatever comes in blocks.
-HARD_LIMIT_FACTOR = 10.0
+# With bursts, this share of all requests is failing whatever comes in blocks.
+HARD_LIMIT = 0.5
 # While it warms up, so many times the objective is failing. A cold version is slow rather than wrong.
 WARM_UP_FACTORS = {"success_rate": 2.0, "latency": 10.0, "query": 2.0}
 # The stake on the warm-up, and, under `auto`, on failures that come in bursts: the rest is on all else.
@@ -143,9 +143,9 @@ def warm_up_limit(gate: Objective) -> float:
 def _log_of_bursts(gate: Objective, version: Version, log_e: LogE) -> float:
     """Half of the stake is on blocks, half on single requests against a limit that is so much higher: what is
     broken from the begin is found before the first block is over. Only from the begin, as a burst just behind
-    a later start would be all that this test has seen; one in the first seconds of a walk is not allowed for.
+    a later start would be all that this test has seen; of one in the walk's very first seconds it is so too, which
+    is why the limit is no lower: a burst of 2 s is half of all until 4 s, and a tenth until 20 s.
     """
-    hard_limit = HARD_LIMIT_FACTOR * gate.max_bad_ratio
-    if hard_limit >= 1:
+    if gate.max_bad_ratio >= HARD_LIMIT:
         return log_e_blocks(version.blocks)
-    return log_sum([log_e(*all_of(version.arm), hard_limit), log_e_blocks(version.blocks)]) - log(2)
+    return log_sum([log_e(*all_of(version.arm), HARD_LIMIT), log_e_blocks(version.blocks)]) - log(2)
