@@ -83,9 +83,9 @@ def test_the_lines_of_the_last_whole_run_are_whole_and_keep_the_promises() -> No
 
 
 def test_what_a_bad_release_costs_is_what_is_promised() -> None:
-    """Of the last runs in the lab."""
+    """Of the last 20 runs in the lab."""
     [cost_of_it] = [line for line in report.kept() if line["bench"] == "revert" and "medians" in line]
-    assert cost_of_it["runs"] >= 5
+    assert cost_of_it["runs"] >= 20
     assert cost_of_it["medians"]["failed_requests"] <= 8
     assert cost_of_it["failed_requests_p95"] <= 14
 
