@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import inf
 
 from bench.scenarios import LIMIT, WEIGHTS, Case, Mode
-from pulumi_rollout.core.measures import warms_up_after_rises
 from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.simulate.tally import at_most
 from pulumi_rollout.simulate.walk import channels
@@ -49,16 +48,15 @@ def _timeline(case: Case, plan: Plan, rate: float, mode: Mode) -> tuple[list[flo
     """How long each step lasts and how many requests count in it, and whether each sees its least number. Where
     evidence is required, all has to be shown at the first step, or, of what breaks later, at the last."""
     limits, step = plan.limits, plan.steps[0]
-    rise = limits.warm_up_step_seconds if warms_up_after_rises(plan.gates[0]) else 0.0
     if mode == "required":
         late = _breaks_last(case)
         at = rate * (WEIGHTS[-1] / WEIGHTS[0] if late else 1)
-        warm = rise if late else limits.warm_up_seconds
+        warm = limits.warm_up_of_step(plan.gates[0], len(WEIGHTS) if late else 1)
         return [step.max_wait_seconds], [at * (step.max_wait_seconds - warm)], True
     lengths, requests = [], []
-    for number, weight in enumerate(WEIGHTS):
+    for number, weight in enumerate(WEIGHTS, 1):
         at = rate * weight / WEIGHTS[0]
-        warm = rise if number else limits.warm_up_seconds
+        warm = limits.warm_up_of_step(plan.gates[0], number)
         length = max(step.interval_seconds, warm + limits.min_samples / at)
         lengths.append(min(length, step.max_wait_seconds))
         requests.append(at * max(0.0, lengths[-1] - warm))

@@ -6,6 +6,7 @@ Pure. Lives here: when a move is done, and what is astray. Not here: what follow
 from __future__ import annotations
 
 from pulumi_rollout.core.gates import Verdict
+from pulumi_rollout.core.measures import COUNTING
 from pulumi_rollout.core.moves import (
     Apex,
     Capacity,
@@ -133,15 +134,11 @@ def _dwell_unmet(plan: Plan, state: State, held: float, number: int) -> str | No
             continue
         if plan.evidence == "required" and evidence.judgement.verdict is not Verdict.PASS:
             return f"gate {gate.id} is undecided after {evidence.canary.total:,} canary requests"
-        if gate.test in COUNTING and evidence.judgement.step_total < plan.limits.min_samples:
+        if isinstance(gate, COUNTING) and evidence.judgement.step_total < plan.limits.min_samples:
             counted = f"{evidence.judgement.step_total} of {plan.limits.min_samples} requests seen at this step"
             warm = " behind the warm-up" if evidence.canary.warm_total else ""
             return f"gate {gate.id} waits: {counted}{warm}{because(evidence.no_data)}"
     return None if held >= step.interval_seconds else f"{held:.0f} of {step.interval_seconds:.0f} s"
-
-
-# The gates that want to have seen requests before a step ends.
-COUNTING = ("objective", "baseline")
 
 
 def held_back(plan: Plan, state: State) -> str | None:

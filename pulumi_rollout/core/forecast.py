@@ -18,7 +18,7 @@ from pulumi_rollout.core.arithmetic import (
 from pulumi_rollout.core.bursts import BLOCK_SECONDS
 from pulumi_rollout.core.gates import asks
 from pulumi_rollout.core.gates.failing import BURSTY_STAKE, WARM_STAKE
-from pulumi_rollout.core.measures import Baseline, Gate, Objective, warms_up_after_rises
+from pulumi_rollout.core.measures import Baseline, Gate, Objective, counting
 from pulumi_rollout.core.model import Frozen
 from pulumi_rollout.core.plan import Plan, Step
 
@@ -77,10 +77,9 @@ def problems(plan: Plan, traffic: Traffic | None) -> list[str]:
     if traffic is None:
         return []
     most = traffic.most_per_second
-    counting = [gate for gate in plan.gates if isinstance(gate, Objective | Baseline) and not gate.dry_run]
     for number, step in enumerate(plan.steps, 1):
         where = f"step {number} ({step.weight_percent} %) ends without a decision: at {most:.3g} requests a second"
-        for gate in counting:
+        for gate in counting(plan.gates):
             available = _requests(plan, gate, number, step.max_wait_seconds, most)
             within = f"within maxWait ({_lasting(step.max_wait_seconds)}) the canary gets {available:,.0f}"
             if available < plan.limits.min_samples:
@@ -136,8 +135,7 @@ def _requests(plan: Plan, gate: Gate, number: int, seconds: float, per_second: f
 
 def _counted(plan: Plan, gate: Gate, number: int, seconds: float) -> float:
     """The seconds of a step that count: those behind its warm-up."""
-    risen = plan.limits.warm_up_step_seconds if warms_up_after_rises(gate) else 0.0
-    return max(0.0, seconds - (plan.limits.warm_up_seconds if number == 1 else risen))
+    return max(0.0, seconds - plan.limits.warm_up_of_step(gate, number))
 
 
 def _lasting(seconds: float) -> str:

@@ -6,6 +6,7 @@ Pure data, published with the plan's schema. Not here: how users write them (`wr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -156,6 +157,13 @@ class Alerts(_Judging):
 Gate = Annotated[Objective | Baseline | Share | Stalled | Restarts | Alerts, Field(discriminator="test")]
 # The gates that have a share of alpha: the others do not judge by chance.
 BY_CHANCE = ("objective", "baseline", "share")
+# The gates whose requests a step waits for (`min_samples`).
+COUNTING = (Objective, Baseline)
+
+
+def counting(gates: Iterable[Gate]) -> list[Objective | Baseline]:
+    """Those that a step waits for, and not only for show."""
+    return [gate for gate in gates if isinstance(gate, COUNTING) and not gate.dry_run]
 
 
 def warms_up_after_rises(gate: Gate) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from pulumi_rollout.core.measures import BY_CHANCE, Gate, Source
+from pulumi_rollout.core.measures import BY_CHANCE, Gate, Source, warms_up_after_rises
 from pulumi_rollout.core.model import Frozen
 
 # What an operator can ask of a walk that is under way or held (`commands.py`).
@@ -63,6 +63,12 @@ class Limits(Frozen):
     def warms_up(self) -> bool:
         """Whether there is a warm-up at all."""
         return self.warm_up_seconds > 0 or self.warm_up_step_seconds > 0
+
+    def warm_up_of_step(self, gate: Gate, number: int) -> float:
+        """How many of a step's first seconds do not count for a gate. + number: of the step, from 1 on"""
+        if number == 1:
+            return self.warm_up_seconds
+        return self.warm_up_step_seconds if warms_up_after_rises(gate) else 0.0
 
 
 class Plan(Frozen):

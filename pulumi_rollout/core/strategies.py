@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from pulumi_rollout.core.gates_written import DefaultGate, gates
-from pulumi_rollout.core.measures import Baseline, Gate, Objective
+from pulumi_rollout.core.measures import Gate, counting
 from pulumi_rollout.core.plan import Limits, Plan, Step, Verb, problems_of
 from pulumi_rollout.core.sources_written import Known, SourceWritten
 from pulumi_rollout.core.written import Deadline, Duration, Written, single
@@ -150,8 +150,7 @@ def _weights(canary: Canary) -> list[int]:
 
 def _check_waits(canary: Canary, judging: Sequence[Gate]) -> None:
     """A first step that is over before its warm-up is would wait for requests that never count."""
-    counts = any(isinstance(gate, Objective | Baseline) and not gate.dry_run for gate in judging)
-    if counts and canary.min_samples and canary.max_wait <= canary.warm_up:
+    if counting(judging) and canary.min_samples and canary.max_wait <= canary.warm_up:
         reason = (
             f"has to be longer than warmUp ({canary.warm_up:g} s): until then no request counts, so the first step "
             f"would end after {canary.max_wait:g} s without one of the {canary.min_samples} that minSamples wants"

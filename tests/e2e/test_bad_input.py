@@ -90,10 +90,7 @@ def previewing(world: World, stack: Stack) -> Callable[[str, Mistake], Result]:
 
 
 def tell(world: World) -> Previewed:
-    stack = world.stack("input")
-    stack.configure(applications=world.app(APP, GOOD))
-    first = stack.up()
-    assert first.code == 0, first.output
+    stack = world.first_release("input", world.app(APP, GOOD))
     before = world.versions(APP)
     with serving(world.lab, lambda path: EMPTY_PROMETHEUS) as empty, ThreadPoolExecutor(2) as pool:
         expected = mistakes(empty)

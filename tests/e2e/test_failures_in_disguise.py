@@ -31,14 +31,6 @@ def release(stack: Stack, applications: dict[str, Any]) -> Result:
     return stack.up()
 
 
-def first_release(world: World, applications: dict[str, Any]) -> Stack:
-    [name] = applications
-    stack = world.stack(name)
-    first = release(stack, applications)
-    assert first.code == 0, first.output
-    return stack
-
-
 def reverted(stack: Stack, result: Result, app: str, stable: str) -> str:
     """The verdict of a release that went back."""
     assert result.code != 0, result.output
@@ -67,14 +59,15 @@ def test_a_retrying_route_is_judged_by_what_its_users_see(world: World) -> None:
     """Of a version that fails three of ten attempts they see nothing; one that fails nearly all is seen, and each of
     its requests counts once, however often it was sent."""
     app = "retried"
-    ref = {key: retrying_route(app)[key] for key in ("apiVersion", "kind")} | {"name": app}
+    route = retrying_route(app)
+    ref = {"apiVersion": route["apiVersion"], "kind": route["kind"], "name": app}
     existing = {"existing": {"router": "contour", "objects": [ref]}}
 
     def version(tag: str, error_rate: str) -> dict[str, Any]:
         return world.app(app, tag, canary=CANARY, routing=existing, env={"ERROR_RATE": error_rate})
 
-    world.apply(retrying_route(app))
-    stack = first_release(world, version(GOOD, "0"))
+    world.apply(route)
+    stack = world.first_release(app, version(GOOD, "0"))
     with world.load(app, apex=False) as seen:
         fair = release(stack, version(NEXT, "0.3"))
         assert fair.code == 0, fair.output
@@ -118,7 +111,7 @@ def calls(world: World, app: str) -> Iterator[Load]:
 def test_a_grpc_route_is_released_and_judged_by_the_calls_own_status(world: World) -> None:
     """A call that fails is an answer of 200 to HTTP."""
     app = "called"
-    stack = first_release(world, greeter(world, app, "1.0.0"))
+    stack = world.first_release(app, greeter(world, app, "1.0.0"))
     with calls(world, app) as seen:
         good = release(stack, greeter(world, app, "2.0.0"))
         assert good.code == 0, good.output
@@ -144,14 +137,13 @@ def test_an_alert_of_the_new_version_puts_it_back(world: World) -> None:
     world.alert("Elsewhere", "vector(1)", {"namespace": "default", "deployment": "another"})
     gates = [{"alerts": {"source": {"prometheus": world.lab.prometheus_url}}}]
     canary = {**CANARY, "gates": gates, "defaultGates": [], "interval": "10s", "minSamples": 0}
-    stack = first_release(world, world.app(app, GOOD, canary=canary))
+    stack = world.first_release(app, world.app(app, GOOD, canary=canary))
     with world.load(app, apex=False) as seen:
         good = release(stack, world.app(app, NEXT, canary={**canary, "interval": "3s"}))
         assert good.code == 0, good.output
         stable = revisions(stack)[app]
         bad = release(stack, world.app(app, THIRD, env={"ERROR_RATE": "0.5"}, canary=canary))
     said = reverted(stack, bad, app, stable)
-    pod = f"{app}-"
-    assert f"alerts: TooManyErrors (page) of pod {pod}" in said
+    assert f"alerts: TooManyErrors (page) of pod {app}-" in said
     assert "Elsewhere" not in said
     assert {record.version for record in seen.failed()} == {THIRD}

@@ -39,11 +39,7 @@ class Released:
 
 def begun(world: World, app: str, **canary: Any) -> Stack:
     """A stack with a first release."""
-    stack = world.stack(app)
-    stack.configure(applications=world.app(app, GOOD, canary=canary))
-    first = stack.up()
-    assert first.code == 0, first.output
-    return stack
+    return world.first_release(app, world.app(app, GOOD, canary=canary))
 
 
 def settings(**changes: Any) -> dict[str, Any]:

@@ -38,10 +38,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_a_shared_outage_aborts_nothing(slow: World) -> None:
-    stack = slow.stack(APP)
-    stack.configure(applications=slow.app(APP, GOOD, canary=CANARY))
-    first = stack.up()
-    assert first.code == 0, first.output
+    stack = slow.first_release(APP, slow.app(APP, GOOD, canary=CANARY))
     with slow.load(APP, apex=False) as load:
         time.sleep(2 * SCRAPE_SECONDS)  # until the proxy's series are there
         stack.configure(applications=slow.app(APP, NEXT, canary=CANARY))

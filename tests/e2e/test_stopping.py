@@ -66,10 +66,7 @@ class Stopping:
 
 @pytest.fixture(scope="module")
 def stopping(world: World) -> Iterator[Stopping]:
-    stack = world.stack("stopping")
-    stack.configure(applications=world.app(APP, GOOD))
-    first = stack.up()
-    assert first.code == 0, first.output
+    stack = world.first_release("stopping", world.app(APP, GOOD))
     with world.load(APP, rate=60) as load:
         yield Stopping(world, stack, load, revisions(stack)[APP])
 

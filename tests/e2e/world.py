@@ -92,8 +92,7 @@ class World:
 
     def fault(self, pod: Object, **faults: float) -> None:
         """Let a running pod of the sample application be bad, by its own switches (lab/app/faults.py)."""
-        url = f"http://{pod['status']['podIP']}:9898/faults"
-        self._inside.submit(requests.post, url, json=faults, timeout=5).result().raise_for_status()
+        self._post(f"http://{pod['status']['podIP']}:9898/faults", faults)
 
     def alert(self, name: str, expression: str, labels: dict[str, str]) -> None:
         """A rule for Prometheus, which is looked at from now on."""
@@ -101,8 +100,10 @@ class World:
         file = self.lab.directory / "rules" / f"{name}.yaml"
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump({"groups": [{"name": name, "rules": [rule]}]}))
-        url = f"{self.lab.prometheus_url}/-/reload"
-        self._inside.submit(requests.post, url, timeout=5).result().raise_for_status()
+        self._post(f"{self.lab.prometheus_url}/-/reload")
+
+    def _post(self, url: str, content: Any = None) -> None:
+        self._inside.submit(requests.post, url, json=content, timeout=5).result().raise_for_status()
 
     def weight(self, app: str) -> int | None:
         """The new version's weight in the live route; None while it is not listed."""
@@ -140,6 +141,14 @@ class World:
         source = {"source": {"prometheus": self.lab.prometheus_url}}
         canary = {**quick, **source, **changes.pop("canary", {})}
         return podinfo(tag, name=name, canary=canary, **changes)
+
+    def first_release(self, name: str, applications: dict[str, Any]) -> Stack:
+        """A new stack, with these applications released for the first time."""
+        stack = self.stack(name)
+        stack.configure(applications=applications)
+        first = stack.up()
+        assert first.code == 0, first.output
+        return stack
 
     @contextlib.contextmanager
     def load(
