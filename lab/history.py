@@ -43,23 +43,33 @@ class History:
 
     def __init__(self, lab: Lab) -> None:
         self._events: dict[tuple[str, str], list[Event]] = {}
+        self._closed = threading.Event()
         for kind, path in COLLECTIONS.items():
             threading.Thread(target=self._watch, args=(lab, kind, path), daemon=True).start()
+
+    def close(self) -> None:
+        """Ask no more: the lab is about to go."""
+        self._closed.set()
 
     def _watch(self, lab: Lab, kind: str, path: str) -> None:
         lab.enter()
         session = connect(lab.kubeconfig).session
         # The server ends each watch after half an hour or more; the next one goes on behind what was seen.
         seen = {"watch": "true", "allowWatchBookmarks": "true"}
-        with contextlib.suppress(OSError):  # the lab has gone down
-            while True:
-                with session.get(SERVER + path, params=seen, stream=True, timeout=(5, None)) as answer:
-                    for line in answer.iter_lines(chunk_size=None):
-                        self._add(kind, json.loads(line), seen)
+        while not self._closed.wait(0.05):
+            with (
+                contextlib.suppress(OSError),  # the server is away
+                session.get(SERVER + path, params=seen, stream=True, timeout=(5, None)) as answer,
+            ):
+                answer.raise_for_status()
+                for line in answer.iter_lines(chunk_size=None):
+                    self._add(kind, json.loads(line), seen)
 
     def _add(self, kind: str, event: Object, seen: dict[str, str]) -> None:
-        if event.get("type") in (None, "ERROR"):
-            raise RuntimeError(f"the watch of {kind} has lost its place: {event}")
+        if event["type"] == "ERROR":
+            # Its place is lost, as when a kind's definition is applied anew: begin again with what there is now.
+            seen.pop("resourceVersion", None)
+            return
         meta = event["object"]["metadata"]
         # What there was already comes first, in no order.
         seen["resourceVersion"] = max(seen.get("resourceVersion", "0"), meta["resourceVersion"], key=int)

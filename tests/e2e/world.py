@@ -56,6 +56,7 @@ class World:
         with ThreadPoolExecutor(2, initializer=lab.enter) as inside:
             world = cls(lab, directory, History(lab), [], inside, connect(lab.kubeconfig))
             yield world
+            world.history.close()
             for stack in world.stacks:
                 stack.kill_providers()
 

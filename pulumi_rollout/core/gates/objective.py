@@ -85,6 +85,7 @@ def update(plan: Plan, gate: Objective, memory: Memory, numbers: Numbers, look: 
         gate,
         memory.outage,
         numbers,
+        look,
         failing=failing,
         shared=failing and _is_shared(plan, gate, memory, numbers, tests),
         doubtful=failing and _is_doubtful(gate, memory, numbers, tests, look),

@@ -12,7 +12,7 @@ from typing import Any
 
 from pulumi_rollout.core.bursts import BLOCK_SECONDS
 from pulumi_rollout.core.comparison import Comparison, closed, log_e_better, log_e_worse
-from pulumi_rollout.core.counts import all_of, newest
+from pulumi_rollout.core.counts import Look, all_of, newest
 from pulumi_rollout.core.gates import windows
 from pulumi_rollout.core.gates.verdict import Numbers, Verdict, threshold
 from pulumi_rollout.core.measures import Objective
@@ -53,10 +53,12 @@ class Outage(Frozen):
         return self.since is not None and self.calm >= CALM_BLOCKS
 
 
-def update(gate: Objective, memory: Outage, numbers: Numbers, *, failing: bool, shared: bool, doubtful: bool) -> Outage:
+def update(
+    gate: Objective, memory: Outage, numbers: Numbers, look: Look, *, failing: bool, shared: bool, doubtful: bool
+) -> Outage:
     """After a look. + failing: the canary fails its objective; shared: and so does stable; doubtful: see Outage"""
     now = newest(numbers.canary, numbers.stable)
-    window, over = windows.look(memory.window, numbers.canary, numbers.stable)
+    window, over = windows.look(windows.of_weight(memory.window, look), numbers.canary, numbers.stable)
     change: dict[str, Any] = {"window": window}
     if over is not None:
         # The pass test is another kind of gate's; here one asks only whether it is worse, or better.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pulumi_rollout.core.counts import Arm
+from pulumi_rollout.core.counts import Arm, Look
 from pulumi_rollout.core.model import Frozen
 
 # Numbers of the same moment are not further apart than this.
@@ -25,10 +25,11 @@ class Window(Frozen):
     """The open window: where both versions stood when it began, and at which readings it has been since.
 
     + canary_at, stable_at: of the last readings; canary_readings, stable_readings: how many since the begin
-    + began: whether there is a window at all
+    + began: whether there is a window at all; weight_percent: in it, throughout
     """
 
     began: bool = False
+    weight_percent: int = 0
     canary_total: int = 0
     canary_bad: int = 0
     stable_total: int = 0
@@ -48,10 +49,19 @@ class Closed(NamedTuple):
     stable_bad: int
 
 
-def opened(canary: Arm, stable: Arm) -> Window:
+def of_weight(window: Window, look: Look) -> Window:
+    """The window so far; one that has not begun where the weight is not the same throughout, as of an outage that
+    begins behind a rise the new version would have more than its share."""
+    if look.in_place and look.weight_percent == window.weight_percent:
+        return window
+    return Window(weight_percent=look.weight_percent)
+
+
+def opened(canary: Arm, stable: Arm, weight_percent: int) -> Window:
     """A window that begins here."""
     return Window(
         began=True,
+        weight_percent=weight_percent,
         canary_total=canary.total,
         canary_bad=canary.bad,
         stable_total=stable.total,
@@ -64,7 +74,7 @@ def opened(canary: Arm, stable: Arm) -> Window:
 def look(window: Window, canary: Arm, stable: Arm) -> tuple[Window, Closed | None]:
     """The window after one more reading, and the one that this reading has closed."""
     if not window.began or canary.at is None or stable.at is None:
-        return opened(canary, stable), None
+        return opened(canary, stable, window.weight_percent), None
     readings = {
         "canary_readings": window.canary_readings + (canary.at != window.canary_at),
         "stable_readings": window.stable_readings + (stable.at != window.stable_at),
@@ -81,4 +91,4 @@ def look(window: Window, canary: Arm, stable: Arm) -> tuple[Window, Closed | Non
         stable.total - window.stable_total,
         stable.bad - window.stable_bad,
     )
-    return opened(canary, stable), closed
+    return opened(canary, stable, window.weight_percent), closed

@@ -92,6 +92,16 @@ def test_an_outage_of_both_fails_nothing() -> None:
         assert watched.look(1, served(rng, 50, p), served(rng, 50, p)).verdict is not Verdict.FAIL
 
 
+def test_a_window_in_which_the_weight_rose_is_not_compared() -> None:
+    """The old version has had its seconds before the rise too, and an outage that began behind it."""
+    watched = Watched(plan(GATE), weight_percent=0)
+    watched.look(15, (0, 0), (1500, 0))
+    assert watched.look(15, (128, 49), (1372, 144), weight_percent=20).verdict is Verdict.UNDECIDED
+    assert watched.judgement.log_e_fail == 0.0
+    watched.look(15, (300, 290), (1200, 12))
+    assert watched.judgement.verdict is Verdict.FAIL
+
+
 def test_without_a_failure_nothing_is_shown() -> None:
     watched = Watched(plan(GATE))
     for _ in range(600):
