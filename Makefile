@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 LAB ?= default
 
-.PHONY: setup tools check test kills demo docs lab-up lab-down lab-status clean
+.PHONY: setup tools check test stories parts kills demo docs lab-up lab-down lab-status clean
 
 setup: .venv/ready tools
 
@@ -24,9 +24,15 @@ check: .venv/ready
 	$(PYTHON) -m docs.generate --check
 	$(PYTHON) -m pytest -q -n 2 -m "not lab"
 
-# All of it: tests with traffic run one after another.
+# All of it: the stories of releases, one after another, and beside them the tests of the lab itself.
 test: setup check
-	$(PYTHON) -m pytest -q -m lab
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line stories parts
+
+stories: setup
+	$(PYTHON) -m pytest -q -m lab tests/e2e
+
+parts: setup
+	$(PYTHON) -m pytest -q -m lab --ignore tests/e2e
 
 # SIGKILL after each single write of the journal, where `make test` takes a sample of them.
 kills: setup

@@ -16,7 +16,7 @@ from math import ceil, log, log1p
 from pulumi_rollout.core.bursts import Blocks, close, log_e_blocks
 from pulumi_rollout.core.comparison import ratios_below
 from pulumi_rollout.core.evidence import log_e_fail, log_e_pass, log_tails
-from pulumi_rollout.core.splits import Bets, carried, log_e_carried, log_e_placed, log_factor, placed, ratios_above
+from pulumi_rollout.core.splits import Bets, carried, log_e_carried, log_e_placed, log_factors, placed, ratios_above
 
 # Beyond so many requests an answer is as good as never.
 _MOST_REQUESTS = 10**9
@@ -109,7 +109,7 @@ def smallest_caught_beside(
     share = canary_requests / (canary_requests + stable_requests)
 
     def caught(bad: int) -> bool:
-        factors = [log_factor(bad, stable_bad, share, ratio, margin) for ratio in ratios_above(margin)]
+        factors = log_factors(bad, stable_bad, share, ratios_above(margin), margin)
         return log_e_placed(placed(Bets(), factors)) >= log(1 / alpha_share + 1 / 2)
 
     if not caught(canary_requests):
@@ -132,7 +132,7 @@ def requests_to_compare(
     def passing(total: int) -> bool:
         others = int(total * (1 - share) / share)
         bad, others_bad = _quantile(total, bad_ratio, each), others - _quantile(others, 1 - bad_ratio, each)
-        factors = [log_factor(bad, others_bad, share, ratio, max_ratio) for ratio in ratios_below(max_ratio)]
+        factors = log_factors(bad, others_bad, share, ratios_below(max_ratio), max_ratio)
         return log_e_carried(carried((), factors)) >= log(1 / beta)
 
     # Even if only the baseline had bad requests, so many of them are needed.

@@ -16,8 +16,9 @@ a healthy past does not dilute what begins late. All tests of one stake are one 
 
 from __future__ import annotations
 
-from math import exp, inf, log, log1p
+from math import inf, log, log1p
 
+from pulumi_rollout.core.evidence import log_add
 from pulumi_rollout.core.model import Frozen
 
 BLOCK_SECONDS = 10.0
@@ -51,10 +52,10 @@ def close(blocks: Blocks, total: int, bad: int, p0: float) -> Blocks:
     if requests == 0:
         return blocks
     weight = log(_EVEN_BLOCKS) - log((blocks.closed + _EVEN_BLOCKS) * (blocks.closed + _EVEN_BLOCKS + 1))
-    wealth = (
-        _log_sum(before, weight) + log1p(stake * (share / p0 - 1))
+    wealth = [
+        log_add(before, weight) + log1p(stake * (share / p0 - 1))
         for before, stake in zip(blocks.log_wealth or (-inf,) * len(STAKES), STAKES, strict=True)
-    )
+    ]
     squares = blocks.squares + requests * share * share
     return Blocks(closed=blocks.closed + 1, total=total, bad=bad, squares=squares, log_wealth=tuple(wealth))
 
@@ -65,8 +66,8 @@ def log_e_blocks(blocks: Blocks) -> float:
     waiting = log(_EVEN_BLOCKS) - log(blocks.closed + _EVEN_BLOCKS)
     won = -inf
     for wealth in blocks.log_wealth:
-        won = _log_sum(won, wealth - log(len(STAKES)))
-    return _log_sum(won, waiting)
+        won = log_add(won, wealth - log(len(STAKES)))
+    return log_add(won, waiting)
 
 
 def dispersion(blocks: Blocks) -> float:
@@ -76,9 +77,3 @@ def dispersion(blocks: Blocks) -> float:
         return 1.0
     ratio = blocks.bad / blocks.total
     return (blocks.squares - blocks.bad * ratio) / (ratio * (1 - ratio)) / (blocks.closed - 1)
-
-
-def _log_sum(one: float, other: float) -> float:
-    """ln(e^one + e^other)."""
-    larger = max(one, other)
-    return larger if larger == -inf else larger + log1p(exp(min(one, other) - larger))

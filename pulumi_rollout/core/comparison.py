@@ -27,10 +27,11 @@ different seconds; retries that make a window's number of requests depend on how
 from __future__ import annotations
 
 from math import exp, log
+from typing import Any
 
 from pulumi_rollout.core.evidence import log_sum
 from pulumi_rollout.core.model import Frozen
-from pulumi_rollout.core.splits import Bets, carried, log_e_carried, log_e_placed, log_factor, placed, ratios_above
+from pulumi_rollout.core.splits import Bets, carried, log_e_carried, log_e_placed, log_factors, placed, ratios_above
 
 # To bet on against "at least 1".
 _BETTER = (0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
@@ -61,9 +62,10 @@ def closed(
     stable_total: int,
     stable_bad: int,
     margin: float,
-    max_ratio: float,
+    max_ratio: float | None = None,
 ) -> Comparison:
     """The state after one more window with these counts; margin >= 1 and max_ratio > 1 are those of all windows.
+    Without a max_ratio nothing is ever shown to be below it.
 
     A window in which one version had no request, or neither a bad one, says nothing: each factor would be 1. It does
     not begin tests either, so that quiet hours do not use up weights. Whether it counts may depend on what was seen in
@@ -73,15 +75,14 @@ def closed(
     if canary_total == 0 or stable_total == 0 or bad == 0:
         return state
     share = canary_total / (canary_total + stable_total)
-
-    def factors(ratios: tuple[float, ...], limit: float) -> list[float]:
-        return [log_factor(canary_bad, stable_bad, share, ratio, limit) for ratio in ratios]
-
-    return Comparison(
-        worse=placed(state.worse, factors(ratios_above(margin), margin)),
-        better=placed(state.better, factors(_BETTER, 1)),
-        alike=carried(state.alike, factors(ratios_below(max_ratio), max_ratio)),
-    )
+    counted = canary_bad, stable_bad, share
+    change: dict[str, Any] = {
+        "worse": placed(state.worse, log_factors(*counted, ratios_above(margin), margin)),
+        "better": placed(state.better, log_factors(*counted, _BETTER, 1)),
+    }
+    if max_ratio is not None:
+        change["alike"] = carried(state.alike, log_factors(*counted, ratios_below(max_ratio), max_ratio))
+    return state.model_copy(update=change)
 
 
 def log_e_worse(state: Comparison) -> float:

@@ -7,7 +7,7 @@ the warm-up apart. Not here: what the counts say (`gates/`).
 from __future__ import annotations
 
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 from pulumi_rollout.core.model import Frozen
 
@@ -83,17 +83,13 @@ def count(arm: Arm, sample: Sample, into: Into = "all") -> Arm:
         if new and into != "nowhere" and (pod := sample.pods.get(name)) is not None:
             before = pods.get(pod, (0, 0))
             pods[pod] = (before[0] + new, before[1] + new * marked)
-    # Not validated again, as this is done for each gate at each look.
-    return Arm.model_construct(
-        total=arm.total + total * (into == "all"),
-        bad=arm.bad + bad * (into == "all"),
-        warm_total=arm.warm_total + total * (into == "warm"),
-        warm_bad=arm.warm_bad + bad * (into == "warm"),
-        pods=pods,
-        counters={**arm.counters, **{name: value for name, (value, _) in sample.series.items()}},
-        at=sample.at or arm.at,
-        begun=True,
-    )
+    known = {name: value for name, (value, _) in sample.series.items()}
+    change: dict[str, Any] = {"counters": {**arm.counters, **known}, "at": sample.at or arm.at, "begun": True}
+    if into == "all":
+        change |= {"total": arm.total + total, "bad": arm.bad + bad, "pods": pods}
+    elif into == "warm":
+        change |= {"warm_total": arm.warm_total + total, "warm_bad": arm.warm_bad + bad, "pods": pods}
+    return arm.model_copy(update=change)
 
 
 class Look(Frozen):
@@ -112,6 +108,11 @@ class Look(Frozen):
     promoted: bool = False
     warm_until: float = 0.0
     watched_at: float = 0.0
+
+    @property
+    def steady_percent(self) -> int | None:
+        """The weight, if it is in place."""
+        return self.weight_percent if self.in_place else None
 
 
 def fold(canary: Arm, stable: Arm, reading: Reading, look: Look) -> tuple[Arm, Arm]:

@@ -32,6 +32,9 @@ from math import exp, expm1, inf, lgamma, log, log1p, pi
 _STEP = 1 / 8
 _NODES = tuple((v, _STEP * v * (1 + exp(-t))) for t in (k * _STEP for k in range(-29, 30)) for v in (exp(t - exp(-t)),))
 
+# Of the series of artanh(q): odd powers of q over these.
+_ARTANH = tuple(range(3, 19, 2))
+
 
 def log_e_fail(total: int, bad: int, max_bad_ratio: float) -> float:
     """ln of the e-value against "p <= max_bad_ratio": large when the version fails its objective."""
@@ -87,7 +90,10 @@ def _deviance(x: int, mean: float) -> float:
     q = (x - mean) / (x + mean)
     if abs(q) > 0.1:
         return x * log(x / mean) + mean - x
-    series = sum(q ** (2 * k + 1) / (2 * k + 1) for k in range(1, 9))
+    series, power = 0.0, q
+    for k in _ARTANH:
+        power *= q * q
+        series += power / k
     return (x - mean) * q + 2 * x * series
 
 
@@ -128,7 +134,13 @@ def log_sum(values: Iterable[float]) -> float:
     """ln of the sum of e^value, however large or small the values are; of none it is -inf."""
     known = tuple(values)
     largest = max(known, default=-inf)
-    return largest if largest == -inf else largest + log(sum(exp(value - largest) for value in known))
+    return largest if largest == -inf else largest + log(sum([exp(value - largest) for value in known]))
+
+
+def log_add(one: float, other: float) -> float:
+    """ln(e^one + e^other); that of nothing is -inf."""
+    larger, smaller = (one, other) if one > other else (other, one)
+    return larger if smaller == -inf else larger + log1p(exp(smaller - larger))
 
 
 def log_tails(total: int, bad: int, p: float) -> tuple[float, float]:

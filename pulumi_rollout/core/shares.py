@@ -21,7 +21,7 @@ as 0.5 or 99.5, and on one side only: requests of a version that should have non
 from __future__ import annotations
 
 from pulumi_rollout.core.model import Frozen
-from pulumi_rollout.core.splits import Bets, log_e_placed, log_factor, placed, ratios_above
+from pulumi_rollout.core.splits import Bets, log_e_placed, log_factors, placed, ratios_above
 
 # Before so many requests in all nothing is said: connections from before the walk may be all that there is.
 LEAST_REQUESTS = 100
@@ -49,8 +49,8 @@ def closed(state: Shares, canary: int, stable: int, weight_percent: float, margi
         return state
     share = min(max(weight_percent / 100, _STRAY), 1 - _STRAY)
     ratios = ratios_above(margin)
-    above = [log_factor(canary, stable, share, ratio, margin) for ratio in ratios]
-    below = [log_factor(stable, canary, 1 - share, ratio, margin) for ratio in ratios]
+    above = log_factors(canary, stable, share, ratios, margin)
+    below = log_factors(stable, canary, 1 - share, ratios, margin)
     nothing = [0.0] * len(ratios)
     same = weight_percent == state.weight_percent
     return Shares(

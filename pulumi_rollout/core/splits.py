@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from functools import cache
 from math import exp, inf, log, log1p
 
-from pulumi_rollout.core.evidence import log_sum
+from pulumi_rollout.core.evidence import log_add, log_sum
 from pulumi_rollout.core.model import Frozen
 
 # The ratios to bet on are densest just above the limit and end here; a larger true one is found no later.
@@ -53,18 +53,18 @@ def ratios_above(limit: float) -> tuple[float, ...]:
     return tuple(limit * exp(span * (k / _RATIOS) ** 1.5) for k in range(1, _RATIOS + 1))
 
 
-def log_factor(first: int, second: int, share: float, ratio: float, limit: float) -> float:
-    """ln of what the wealth of a bet on `ratio` against `limit` is multiplied by for these counts; 0 < share < 1."""
-    lost = log1p(share * (ratio - limit) / (1 + share * (limit - 1)))
-    return first * log(ratio / limit) - (first + second) * lost
+def log_factors(first: int, second: int, share: float, ratios: Sequence[float], limit: float) -> list[float]:
+    """ln of what the wealth of a bet on each ratio against `limit` is multiplied by for these counts; 0 < share < 1."""
+    part, counted = share / (1 + share * (limit - 1)), first + second
+    return [first * log(ratio / limit) - counted * log1p(part * (ratio - limit)) for ratio in ratios]
 
 
 def placed(bets: Bets, log_factors: Sequence[float]) -> Bets:
     """The bets after one more window, which begins one more test on each ratio."""
     weight = _log_weight(bets.begun) - log(len(log_factors))
     before = bets.log_wealth or (-inf,) * len(log_factors)
-    wealth = (log_sum((one, weight)) + factor for one, factor in zip(before, log_factors, strict=True))
-    return Bets(begun=bets.begun + 1, log_wealth=tuple(wealth))
+    wealth = [log_add(one, weight) + factor for one, factor in zip(before, log_factors, strict=True)]
+    return bets.model_copy(update={"begun": bets.begun + 1, "log_wealth": tuple(wealth)})
 
 
 def log_e_placed(bets: Bets) -> float:

@@ -27,7 +27,7 @@ from pulumi_rollout.core.comparison import (
     log_e_worse,
     ratios_below,
 )
-from pulumi_rollout.core.splits import log_factor, ratios_above
+from pulumi_rollout.core.splits import log_factors, ratios_above
 
 Counts = tuple[int, int, int, int]
 # Of a walk whose weight changes: requests and bad ones of the canary, then of the baseline.
@@ -56,14 +56,14 @@ def factor(window: Counts, ratio: Fraction, limit: Fraction) -> Fraction:
 def test_the_factor_of_a_window(ratio: Fraction, limit: Fraction) -> None:
     for window in PAST:
         canary, bad, stable, stable_bad = window
-        value = log_factor(bad, stable_bad, canary / (canary + stable), float(ratio), float(limit))
+        [value] = log_factors(bad, stable_bad, canary / (canary + stable), [float(ratio)], float(limit))
         assert value == pytest.approx(log(factor(window, Fraction(ratio), Fraction(limit))), rel=1e-9, abs=1e-12)
 
 
 def test_a_known_answer() -> None:
     """Half of the requests each, 3 bad ones of the canary and 1 of the baseline, five times against once:
     (5/6 : 1/2)^3 (1/6 : 1/2) = 125/81."""
-    assert exp(log_factor(3, 1, 0.5, 5, 1)) == pytest.approx(125 / 81, rel=1e-12)
+    assert exp(log_factors(3, 1, 0.5, [5], 1)[0]) == pytest.approx(125 / 81, rel=1e-12)
 
 
 @pytest.mark.parametrize("share", [1e-9, 0.01, 0.5, 1 - 1e-9])
@@ -74,7 +74,7 @@ def test_the_factor_is_the_same_as_mpmath(share: float, ratio: float, limit: flo
             t, r, r0 = mpmath.mpf(share), mpmath.mpf(ratio), mpmath.mpf(limit)
             q, q0 = t * r / (t * r + 1 - t), t * r0 / (t * r0 + 1 - t)
             expected = bad * mpmath.log(q / q0) + stable_bad * mpmath.log((1 - q) / (1 - q0))
-        value = log_factor(bad, stable_bad, share, ratio, limit)
+        [value] = log_factors(bad, stable_bad, share, [ratio], limit)
         # Of numbers as large as the number of bad ones, what they leave is known to 15 digits of them.
         assert abs(value - expected) <= 1e-9 * max(1, abs(expected)) + 1e-15 * (bad + stable_bad)
 

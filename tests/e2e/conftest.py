@@ -1,7 +1,7 @@
-"""One lab for the whole session. Stories with traffic come one after another; meanwhile those without
-are told in the background, and asked about last.
+"""One lab for the whole session. Stories with traffic come one after another; meanwhile those without it, or
+with a lab of their own, are told in the background, and asked about last.
 
-A module whose story needs no traffic has a function `tell(world)`, which returns what its tests read.
+The module of such a story has a function `tell(world)`, which returns what its tests read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _tell(item: pytest.Item) -> Tell | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stories with traffic first, within the places that our tests have."""
+    """Those that are told in the background last, within the places that our tests have."""
     places = [place for place, item in enumerate(items) if "e2e" in item.path.parts]
     ordered = sorted((items[place] for place in places), key=lambda item: _tell(item) is not None)
     for place, item in zip(places, ordered, strict=True):

@@ -148,9 +148,11 @@ class Kills:
 
 
 def points() -> list[Point]:
-    every = os.environ.get("ROLLOUT_KILLS") == "all"
-    chosen = {kind: range(1, most + 1) if every else SAMPLE[kind] for kind, most in MOST_WRITES.items()}
-    return [Point(kind, code, write) for kind, writes in chosen.items() for code in ("new", "old") for write in writes]
+    if os.environ.get("ROLLOUT_KILLS") == "all":
+        every = ((kind, code) for kind in MOST_WRITES for code in ("new", "old"))
+        return [Point(kind, code, write) for kind, code in every for write in range(1, MOST_WRITES[kind] + 1)]
+    by_turns = itertools.cycle(("new", "old"))
+    return [Point(kind, next(by_turns), write) for kind, writes in SAMPLE.items() for write in writes]
 
 
 def batches(points: list[Point]) -> Iterator[list[Point]]:

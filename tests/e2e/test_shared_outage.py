@@ -7,7 +7,9 @@ requests, with the README's gates; then both are well again. What users saw is t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -26,49 +28,70 @@ CANARY = {
 }
 
 
-@pytest.fixture
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@dataclass(frozen=True)
+class Outage:
+    """What there was. + began: of the outage, Unix time; up: the release that it fell into"""
+
+    world: World
+    load: Load
+    began: float
+    up: Result
+
+
+def tell(world: World) -> Outage:
     cluster.down(LAB)
     lab = cluster.up(LAB, scrape_seconds=SCRAPE_SECONDS)
     try:
-        with World.open(lab, tmp_path_factory.mktemp("slow")) as opened:
-            yield opened
+        with World.open(lab, world.directory / LAB) as slow:
+            return told(slow)
     finally:
         cluster.down(LAB)
 
 
-def test_a_shared_outage_aborts_nothing(slow: World) -> None:
+def told(slow: World) -> Outage:
     stack = slow.first_release(APP, slow.app(APP, GOOD, canary=CANARY))
     with slow.load(APP, apex=False) as load:
         time.sleep(2 * SCRAPE_SECONDS)  # until the proxy's series are there
         stack.configure(applications=slow.app(APP, NEXT, canary=CANARY))
         up = stack.start("up", "--yes", "--skip-preview", "--stack", APP)
         until("the canary has weight", lambda: slow.weight(APP))
-        outage(slow, load)
+        began = time.time()
+        make_ill(slow)
         until("the outage is noticed and its end too", lambda: "holds no longer" in up.output, 180)
-        result = up.wait()
-    assert result.code == 0, result.output
-    assert "success rate holds the weight: the old version fails the same test" in diagnostics(result.output)
-    assert_the_weight_stood_still(slow, result)
+        return Outage(slow, load, began, up.wait())
 
 
-def outage(world: World, load: Load) -> None:
+def make_ill(world: World) -> None:
     """Both versions fail 30 % of their requests, for a minute."""
-    pods, began = world.pods(APP), time.time()
+    pods = world.pods(APP)
     assert len(pods) == 4
     for pod in pods:
         world.fault(pod, ERROR_RATE=0.3)
     time.sleep(OUTAGE_SECONDS)
     for pod in pods:
         world.fault(pod, ERROR_RATE=0.0)
-    for version in (GOOD, NEXT):
-        seen = [record for record in load.records(began, began + OUTAGE_SECONDS) if record.version == version]
-        failed = sum(record.failed for record in seen)
-        print(f"{version}: {failed:,} of {len(seen):,} failed in the outage")
-        assert 0.2 < failed / len(seen) < 0.4
 
 
-def assert_the_weight_stood_still(world: World, result: Result) -> None:
+@pytest.fixture(scope="module")
+def outage(meanwhile: Callable[[Any], Outage]) -> Outage:
+    return meanwhile(tell)
+
+
+@pytest.mark.parametrize("version", [GOOD, NEXT])
+def test_both_versions_failed(outage: Outage, version: str) -> None:
+    seen = outage.load.records(outage.began, outage.began + OUTAGE_SECONDS)
+    answered = [record for record in seen if record.version == version]
+    failed = sum(record.failed for record in answered)
+    print(f"{version}: {failed:,} of {len(answered):,} failed in the outage")
+    assert 0.2 < failed / len(answered) < 0.4
+
+
+def test_nothing_was_aborted(outage: Outage) -> None:
+    assert outage.up.code == 0, outage.up.output
+    assert "success rate holds the weight: the old version fails the same test" in diagnostics(outage.up.output)
+
+
+def test_the_weight_stood_still(outage: Outage) -> None:
     """It rose before the outage and after it, and never fell until promotion."""
-    weights = [weight for at, weight in world.history.weights(APP, result.began) if at < result.ended]
+    weights = [weight for at, weight in outage.world.history.weights(APP, outage.up.began) if at < outage.up.ended]
     assert weights == [0, 20, 50, 100, 0, None]

@@ -95,24 +95,24 @@ def look_at(plan: Plan, gate: Gate, evidence: Evidence | None, reading: Reading 
 def _heard(plan: Plan, gate: Gate, evidence: Evidence, reading: Reading, look: Look) -> Evidence:
     before = newest(evidence.canary, evidence.stable)
     canary, stable = fold(evidence.canary, evidence.stable, reading, look)
-    numbers = Numbers.model_construct(canary=canary, stable=stable, events=reading.events, history=reading.history)
     after = newest(canary, stable)
     # A source without series, such as the cluster itself, is heard whenever it answers.
     new = after is None or before is None or after > before
     same = canary == evidence.canary and stable == evidence.stable and not reading.history
-    memory = evidence.memory
-    if not same or gate.test not in BY_NUMBERS:
-        memory = TESTS[gate.test].update(plan, gate, memory, numbers, look)
     update: dict[str, Any] = {
         "canary": canary,
         "stable": stable,
         "events": reading.events,
+        "history": reading.history,
         "no_data": None,
         "heard_at": look.now if new else evidence.heard_at,
-        "memory": memory,
     }
-    judged_anew = isinstance(memory, objective.Memory) and memory.anew
-    return again(evidence.model_copy(update=update)) if judged_anew else evidence.model_copy(update=update)
+    heard = evidence.model_copy(update=update)
+    if same and gate.test in BY_NUMBERS:
+        return heard
+    memory = TESTS[gate.test].update(plan, gate, evidence.memory, heard, look)
+    heard = heard.model_copy(update={"memory": memory, "history": ()})
+    return again(heard) if isinstance(memory, objective.Memory) and memory.anew else heard
 
 
 def begin_step(gate: Gate, evidence: Evidence) -> Evidence:

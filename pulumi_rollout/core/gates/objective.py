@@ -120,16 +120,12 @@ def step(memory: Memory, numbers: Numbers) -> Memory:
 def judge(plan: Plan, gate: Objective, memory: Memory, numbers: Numbers) -> Judgement:
     """FAIL goes before PASS. With bursts nothing passes: that no long one is still to come could only be shown in
     hours."""
-    judgement = Judgement(log_e_fail=memory.log_e_fail, log_e_pass=memory.log_e_pass)
-    if (shared := outage.judge(plan, memory.outage, numbers)) is not None:
-        return judgement.model_copy(update=shared)
-    if memory.log_e_fail >= threshold(plan):
-        return judgement.model_copy(
-            update={"verdict": Verdict.FAIL, "pod": _only_pod(plan, gate, memory, numbers.canary)}
-        )
-    if memory.log_e_pass >= log(1 / plan.beta) and not is_bursty(plan, memory):
-        return judgement.model_copy(update={"verdict": Verdict.PASS})
-    return judgement
+    said = outage.judge(plan, memory.outage, numbers)
+    if said is None and memory.log_e_fail >= threshold(plan):
+        said = {"verdict": Verdict.FAIL, "pod": _only_pod(plan, gate, memory, numbers.canary)}
+    elif said is None and memory.log_e_pass >= log(1 / plan.beta) and not is_bursty(plan, memory):
+        said = {"verdict": Verdict.PASS}
+    return Judgement(log_e_fail=memory.log_e_fail, log_e_pass=memory.log_e_pass, **(said or {}))
 
 
 def explain(plan: Plan, gate: Objective, memory: Memory, numbers: Numbers, held: str, now: float) -> str:

@@ -58,11 +58,11 @@ def update(
 ) -> Outage:
     """After a look. + failing: the canary fails its objective; shared: and so does stable; doubtful: see Outage"""
     now = newest(numbers.canary, numbers.stable)
-    window, over = windows.look(windows.of_weight(memory.window, look), numbers.canary, numbers.stable)
+    window, over = windows.look(memory.window, numbers.canary, numbers.stable, look.steady_percent)
     change: dict[str, Any] = {"window": window}
     if over is not None:
-        # The pass test is another kind of gate's; here one asks only whether it is worse, or better.
-        change["comparison"] = closed(memory.comparison, *over, margin=MARGIN, max_ratio=2 * MARGIN)
+        # Here one asks only whether it is worse, or better.
+        change["comparison"] = closed(memory.comparison, *over, margin=MARGIN)
     if memory.since is not None:
         return memory.model_copy(update={**change, **_calm(gate, memory, numbers, now)})
     change |= {"failed_at": (memory.failed_at or numbers.canary.at) if failing else None, "doubtful": doubtful}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pulumi_rollout.core.counts import Arm, Look
+from pulumi_rollout.core.counts import Arm
 from pulumi_rollout.core.model import Frozen
 
 # Numbers of the same moment are not further apart than this.
@@ -25,11 +25,13 @@ class Window(Frozen):
     """The open window: where both versions stood when it began, and at which readings it has been since.
 
     + canary_at, stable_at: of the last readings; canary_readings, stable_readings: how many since the begin
-    + began: whether there is a window at all; weight_percent: in it, throughout
+    + began: whether there is a window at all
+    + weight_percent: in it, throughout; since: the newest number before the weight was that
     """
 
     began: bool = False
-    weight_percent: int = 0
+    weight_percent: int | None = None
+    since: float = 0.0
     canary_total: int = 0
     canary_bad: int = 0
     stable_total: int = 0
@@ -49,46 +51,48 @@ class Closed(NamedTuple):
     stable_bad: int
 
 
-def of_weight(window: Window, look: Look) -> Window:
-    """The window so far; one that has not begun where the weight is not the same throughout, as of an outage that
-    begins behind a rise the new version would have more than its share."""
-    if look.in_place and look.weight_percent == window.weight_percent:
-        return window
-    return Window(weight_percent=look.weight_percent)
-
-
-def opened(canary: Arm, stable: Arm, weight_percent: int) -> Window:
-    """A window that begins here."""
-    return Window(
-        began=True,
-        weight_percent=weight_percent,
-        canary_total=canary.total,
-        canary_bad=canary.bad,
-        stable_total=stable.total,
-        stable_bad=stable.bad,
-        canary_at=canary.at,
-        stable_at=stable.at,
+def opened(window: Window, canary: Arm, stable: Arm, changing_seconds: float) -> Window:
+    """A window that begins here, if both numbers are of the present weight."""
+    steady = window.weight_percent is not None and canary.at is not None and stable.at is not None
+    return window.model_copy(
+        update={
+            "began": steady and min(canary.at or 0.0, stable.at or 0.0) > window.since + changing_seconds,
+            "canary_total": canary.total,
+            "canary_bad": canary.bad,
+            "stable_total": stable.total,
+            "stable_bad": stable.bad,
+            "canary_at": canary.at,
+            "stable_at": stable.at,
+            "canary_readings": 0,
+            "stable_readings": 0,
+        }
     )
 
 
-def look(window: Window, canary: Arm, stable: Arm) -> tuple[Window, Closed | None]:
-    """The window after one more reading, and the one that this reading has closed."""
+def look(
+    window: Window, canary: Arm, stable: Arm, weight_percent: int | None, changing_seconds: float = 0.0
+) -> tuple[Window, Closed | None]:
+    """The window after one more reading, and the one that this reading has closed.
+
+    + weight_percent: None where it changes. In a window from before a rise the old version would have seconds of its
+      own: of an outage that begins behind the rise the new one would have more than its share
+    + changing_seconds: how long a change may take
+    """
+    if weight_percent is None or weight_percent != window.weight_percent:
+        since = max(window.canary_at or 0.0, window.stable_at or 0.0)
+        window = Window(weight_percent=weight_percent, since=since)
     if not window.began or canary.at is None or stable.at is None:
-        return opened(canary, stable, window.weight_percent), None
-    readings = {
-        "canary_readings": window.canary_readings + (canary.at != window.canary_at),
-        "stable_readings": window.stable_readings + (stable.at != window.stable_at),
-        "canary_at": canary.at,
-        "stable_at": stable.at,
-    }
-    window = window.model_copy(update=readings)
+        return opened(window, canary, stable, changing_seconds), None
+    canary_readings = window.canary_readings + (canary.at != window.canary_at)
+    stable_readings = window.stable_readings + (stable.at != window.stable_at)
     least = 1 if abs(canary.at - stable.at) <= SAME_MOMENT_SECONDS else READINGS_A_WINDOW
-    if min(window.canary_readings, window.stable_readings) < least:
-        return window, None
+    if min(canary_readings, stable_readings) < least:
+        readings = {"canary_readings": canary_readings, "stable_readings": stable_readings}
+        return window.model_copy(update={**readings, "canary_at": canary.at, "stable_at": stable.at}), None
     closed = Closed(
         canary.total - window.canary_total,
         canary.bad - window.canary_bad,
         stable.total - window.stable_total,
         stable.bad - window.stable_bad,
     )
-    return opened(canary, stable, window.weight_percent), closed
+    return opened(window, canary, stable, changing_seconds), closed

@@ -17,11 +17,11 @@ GATE = Baseline(id="success_rate_vs_stable", metric=SuccessRate(), source="s")
 
 
 def test_a_window_of_one_proxy_is_closed_by_each_answer() -> None:
-    window, over = windows.look(Window(), Arm(total=5, at=1.0), Arm(total=9, at=1.1))
+    window, over = windows.look(Window(), Arm(total=5, at=1.0), Arm(total=9, at=1.1), 20)
     assert (window.began, over) == (True, None)
-    window, over = windows.look(window, Arm(total=8, bad=1, at=2.0), Arm(total=19, bad=2, at=2.1))
+    window, over = windows.look(window, Arm(total=8, bad=1, at=2.0), Arm(total=19, bad=2, at=2.1), 20)
     assert over == Closed(3, 1, 10, 2)
-    _, over = windows.look(window, Arm(total=9, bad=1, at=3.0), Arm(total=20, bad=2, at=3.1))
+    _, over = windows.look(window, Arm(total=9, bad=1, at=3.0), Arm(total=20, bad=2, at=3.1), 20)
     assert over == Closed(1, 0, 1, 0)
 
 
@@ -31,23 +31,33 @@ def test_a_window_of_versions_that_are_scraped_apart_has_four_readings_of_each()
         canary_at = 15.0 * ((number + 1) // 2)
         stable_at = 15.0 * (number // 2) + 7
         canary, stable = Arm(total=10 * round(canary_at), at=canary_at), Arm(total=10 * round(stable_at), at=stable_at)
-        window, over = windows.look(window, canary, stable)
+        window, over = windows.look(window, canary, stable, 20)
         closed += [over] if over else []
     assert len(closed) == 4
     assert {one.canary_total for one in closed} <= {600, 750}
     assert {one.stable_total for one in closed} <= {600, 750}
 
 
+def test_a_window_that_began_before_the_weight_was_what_it_is_begins_anew() -> None:
+    window, _ = windows.look(Window(), Arm(at=100.0), Arm(at=107.0), 0)
+    window, over = windows.look(window, Arm(at=115.0), Arm(at=107.0), 20)
+    assert (window.began, over) == (False, None), "one of the numbers is from before the rise"
+    window, over = windows.look(window, Arm(total=5, at=115.0), Arm(at=122.0), 20)
+    assert (window.began, window.canary_total, over) == (True, 5, None)
+    window, _ = windows.look(window, Arm(total=9, at=130.0), Arm(at=122.0), None)
+    assert not window.began, "somebody has edited the route"
+
+
 def test_the_same_reading_again_closes_nothing() -> None:
-    window, _ = windows.look(Window(), Arm(at=1.0), Arm(at=1.0))
+    window, _ = windows.look(Window(), Arm(at=1.0), Arm(at=1.0), 20)
     for _ in range(9):
-        window, over = windows.look(window, Arm(at=1.0), Arm(at=1.0))
+        window, over = windows.look(window, Arm(at=1.0), Arm(at=1.0), 20)
         assert over is None
 
 
 def test_without_numbers_of_both_there_is_no_window() -> None:
-    window, over = windows.look(Window(), Arm(at=1.0), Arm())
-    window, over = windows.look(window, Arm(total=5, at=2.0), Arm())
+    window, over = windows.look(Window(), Arm(at=1.0), Arm(), 20)
+    window, over = windows.look(window, Arm(total=5, at=2.0), Arm(), 20)
     assert (over, window.canary_total) == (None, 5), "it begins with the first numbers of both"
 
 
