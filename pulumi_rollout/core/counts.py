@@ -74,17 +74,17 @@ def count(arm: Arm, sample: Sample, into: Into = "all") -> Arm:
     had all of it."""
     if arm.at is not None and sample.at is not None and sample.at < arm.at:
         return arm
-    total, bad, pods = 0, 0, dict(arm.pods)
+    total, bad, pods, counters = 0, 0, dict(arm.pods), dict(arm.counters)
     for name, (value, marked) in sample.series.items():
-        last = arm.counters.get(name, value if not arm.begun else 0.0)
+        last = counters.get(name, value if not arm.begun else 0.0)
+        counters[name] = value
         new = round(value - last if value >= last else value)
         total += new
         bad += new * marked
         if new and into != "nowhere" and (pod := sample.pods.get(name)) is not None:
             before = pods.get(pod, (0, 0))
             pods[pod] = (before[0] + new, before[1] + new * marked)
-    known = {name: value for name, (value, _) in sample.series.items()}
-    change: dict[str, Any] = {"counters": {**arm.counters, **known}, "at": sample.at or arm.at, "begun": True}
+    change: dict[str, Any] = {"counters": counters, "at": sample.at or arm.at, "begun": True}
     if into == "all":
         change |= {"total": arm.total + total, "bad": arm.bad + bad, "pods": pods}
     elif into == "warm":

@@ -25,6 +25,7 @@ side of its mean (Grünbaum 1960), so the difference loses no digits, whatever t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from math import exp, expm1, inf, lgamma, log, log1p, pi
 
 # Nodes and weights of the double-exponential rule for integrals of exp(-v) times something smooth over
@@ -105,6 +106,7 @@ def _stirling(n: int) -> float:
     return (1 / 12 - q * (1 / 360 - q * (1 / 1260 - q * (1 / 1680 - q / 1188)))) / n
 
 
+@cache
 def log_weight(order: int) -> float:
     """ln of the share of the stakes that a test has which begins as number `order`, the first one being 0.
 

@@ -83,6 +83,7 @@ def log_e_carried(log_wealth: Sequence[float]) -> float:
     return log_sum(log_wealth) if log_wealth else 0.0
 
 
+@cache
 def _log_weight(order: int) -> float:
     """ln of the share of the stakes of the test that begins as number `order`, from 0."""
     if order == 0:

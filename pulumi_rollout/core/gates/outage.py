@@ -87,6 +87,8 @@ def _calm(gate: Objective, memory: Outage, numbers: Numbers, now: float | None) 
 
 def judge(plan: Plan, memory: Outage, numbers: Numbers) -> dict[str, Any] | None:
     """What an outage changes of a judgement; None where there is none, so that a failure is one."""
+    if memory.since is None and memory.failed_at is None:
+        return None
     now = newest(numbers.canary, numbers.stable)
     if now is None or log_e_worse(memory.comparison) >= threshold(plan):
         return None
