@@ -189,7 +189,8 @@ def _put_back(line: Line | None) -> str:
     if line is None:
         return ""
     undecided = f" ({line['undecided']:.0%})" if line["undecided"] else ""
-    return f"{100 * line['false_abort']:.2g} %{undecided}"
+    percent = 100 * line["false_abort"]
+    return f"{percent:{'.0f' if percent >= 10 else '.2g'}} %{undecided}"
 
 
 def _found(line: Line | None) -> str:

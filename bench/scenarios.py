@@ -120,6 +120,12 @@ CASES = (
         ),
         compares=True,
     ),
+    Case(
+        "unaligned-15s-regression",
+        False,
+        replace(steady(0.009, 0.0001), scrapes=Scrapes(every_seconds=15, stable_offset_seconds=7)),
+        compares=True,
+    ),
     Case("counter-reset", True, replace(steady(0.005), resets=(70.0,))),
     Case("gap-30s", True, replace(steady(0.005), gap=Span(40, 30))),
     Case("gap-30s-bad-5", False, replace(steady(0.05), gap=Span(10, 30)), twins=("gap-30s",)),

@@ -1,7 +1,7 @@
 """What the gates read: asks servers, proxies and pods, and hands the answers to the pure sources.
 
 Lives here: who is asked, and how often. Not here: what is asked and what an answer means (`metrics/`),
-or what the numbers come to (`core/gates.py`).
+or what the numbers come to (`core/gates/`).
 """
 
 from __future__ import annotations

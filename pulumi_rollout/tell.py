@@ -1,7 +1,7 @@
 """What a walk says: progress on the Rollout's row, Kubernetes Events in the field's words.
 
 Lives here: the words, from one state and the next. Pure; who hears them is `engine.py`'s and
-`events.py`'s. The verdict of a gate has its words from `core/gates.py`.
+`events.py`'s. The verdict of a gate has its words from `core/gates/`.
 """
 
 from __future__ import annotations

@@ -294,12 +294,12 @@ INPUTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a credential where there are none": (
         gate(RATE, source={**PROMETHEUS, "token": "prom"}),
         f"{GATE}.source.token",
-        "there is no credential prom; the application's credentials are: none",
+        "names no credential of the application; its credentials are: none",
     ),
     "an unknown credential": (
         {**gate(RATE, source={**PROMETHEUS, "headers": {"X-Scope-OrgID": "tenant"}}), "credentials": CREDENTIALS},
         f"{GATE}.source.headers.X-Scope-OrgID",
-        "there is no credential tenant; the application's credentials are: ca, prom",
+        "names no credential of the application; its credentials are: ca, prom",
     ),
     "credentials that are no strings": (
         {"credentials": {"prom": {"hidden": 1}}},

@@ -207,7 +207,7 @@ def test_an_unknown_credential_is_said_before_anybody_is_asked(
     assert failures(state_of(app, "v1"), given) == [
         (
             "policy.canary.gates.0.source.token",
-            "there is no credential prom; the application's credentials are: other",
+            "names no credential of the application; its credentials are: other",
         )
     ]
     assert server.requests == []

@@ -1,7 +1,7 @@
 """Failures that come in bursts: a test for failing that allows them, and whether a version has them.
 
 Pure. Lives here: blocks of time, and the bets on them. Not here: single requests (`evidence.py`), or what
-follows from either (`gates.py`).
+follows from either (`gates/`).
 
 A dependency that is away for two seconds fails every request of these seconds; by requests that fail on
 their own this cannot happen, so `evidence.py` takes it for a bad version. Here one bets on the share x of bad

@@ -1,12 +1,17 @@
 """Canary against baseline: whether the new version fails more often than the old one did in the same seconds.
 
 Pure. Lives here: three sequential tests on the ratio of both versions' shares of bad requests. Not here: the bets
-themselves (`splits.py`), single limits (`evidence.py`), or what follows from the evidence (`gates.py`).
+themselves (`splits.py`), single limits (`evidence.py`), or what follows from the evidence (`gates/`).
 
-A window is a stretch of time that both versions' counts cover, and in which the weight did not change. Of its
-requests nc are the canary's and nb the baseline's, kc and kb of them bad; r is how many times as large the canary's
-share of bad ones is. If r = 1, a bad request is the canary's with chance t = nc / (nc+nb), by the requests that were
-seen and not by the weight. So shared outages, busy hours and changes of the weight say nothing.
+A window is a stretch of time that both versions' counts cover. Of its requests nc are the canary's and nb the
+baseline's, kc and kb of them bad; r is how many times as large the canary's share of bad ones is. If r = 1, a bad
+request is the canary's with chance t = nc / (nc+nb), by the requests that were seen and not by the weight. So shared
+outages and busy hours say nothing.
+
+If the weight changed in the window, the bad requests may all be of its one end: of an outage that begins behind a
+rise, more than t are the canary's. Against "no worse" t is then the largest share that there was, against "at least
+as bad" the smallest one: the mean of a factor falls, or rises, with t, so both stay e-values. A window that begins
+without a canary says nothing of the second kind, one that ends without a baseline nothing of the first.
 
 What the e-values rest on, for a bet on r > r0 against "ratio <= r0"; for r < r0 the other way round:
 
@@ -61,11 +66,16 @@ def closed(
     canary_bad: int,
     stable_total: int,
     stable_bad: int,
+    lowest_percent: int = 0,
+    highest_percent: int = 0,
+    *,
     margin: float,
     max_ratio: float | None = None,
 ) -> Comparison:
     """The state after one more window with these counts; margin >= 1 and max_ratio > 1 are those of all windows.
     Without a max_ratio nothing is ever shown to be below it.
+
+    + lowest_percent, highest_percent: of the weights in the window, where they are not the same
 
     A window in which one version had no request, or neither a bad one, says nothing: each factor would be 1. It does
     not begin tests either, so that quiet hours do not use up weights. Whether it counts may depend on what was seen in
@@ -74,14 +84,17 @@ def closed(
     bad = canary_bad + stable_bad
     if canary_total == 0 or stable_total == 0 or bad == 0:
         return state
-    share = canary_total / (canary_total + stable_total)
-    counted = canary_bad, stable_bad, share
-    change: dict[str, Any] = {
-        "worse": placed(state.worse, log_factors(*counted, ratios_above(margin), margin)),
-        "better": placed(state.better, log_factors(*counted, _BETTER, 1)),
-    }
-    if max_ratio is not None:
-        change["alike"] = carried(state.alike, log_factors(*counted, ratios_below(max_ratio), max_ratio))
+    least = most = canary_total / (canary_total + stable_total)
+    if lowest_percent < highest_percent:
+        least, most = min(least, lowest_percent / 100), max(most, highest_percent / 100)
+    change: dict[str, Any] = {}
+    if most < 1:
+        change["worse"] = placed(state.worse, log_factors(canary_bad, stable_bad, most, ratios_above(margin), margin))
+    if least > 0:
+        change["better"] = placed(state.better, log_factors(canary_bad, stable_bad, least, _BETTER, 1))
+    if least > 0 and max_ratio is not None:
+        ratios = ratios_below(max_ratio)
+        change["alike"] = carried(state.alike, log_factors(canary_bad, stable_bad, least, ratios, max_ratio))
     return state.model_copy(update=change)
 
 

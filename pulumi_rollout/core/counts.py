@@ -110,9 +110,9 @@ class Look(Frozen):
     watched_at: float = 0.0
 
     @property
-    def steady_percent(self) -> int | None:
-        """The weight, if it is in place."""
-        return self.weight_percent if self.in_place else None
+    def weights(self) -> tuple[int, int]:
+        """The lowest and the highest weight that the route may have now."""
+        return (self.weight_percent, self.weight_percent) if self.in_place else (0, 100)
 
 
 def fold(canary: Arm, stable: Arm, reading: Reading, look: Look) -> tuple[Arm, Arm]:

@@ -1,7 +1,7 @@
 """The sequential tests: how strongly counts speak for or against an objective.
 
 Lives here: the formulas, in log space, each with its source and with what it assumes. Not here: what
-follows from them (`gates.py`), or where counts come from.
+follows from them (`gates/`), or where counts come from.
 
 A request is bad or not; of n requests s are bad; the objective p0 is the largest share that may be.
 An e-value is the wealth of a bet against a hypothesis: it begins with 1, is never negative, and cannot be
@@ -160,23 +160,15 @@ def log_tails(total: int, bad: int, p: float) -> tuple[float, float]:
 def log_sprt(total: int, bad: int, p0: float, p1: float) -> float:
     """ln of the likelihood ratio of "p = p1" to "p = p0", p0 < p1: s ln(p1/p0) + (n-s) ln((1-p1)/(1-p0)).
 
-    Wald's sequential probability ratio test, Annals of Mathematical Statistics 16(2), 1945. Its bounds are those of
-    `log_sprt_bounds`. For a p1 that is named beforehand it needs the fewest requests; p1 wrong, it may need many
+    Wald's sequential probability ratio test, Annals of Mathematical Statistics 16(2), 1945. It passes at ln(beta) or
+    below and fails at ln(1/alpha) or above: by Ville's inequality, for the ratio and for its inverse, a version that
+    meets p0 fails with a chance of at most alpha, and one at p1 or worse passes with one of at most beta, whether the
+    test ever ends or not. For a p1 that is named beforehand it needs the fewest requests; p1 wrong, it may need many
     more than `log_e_fail`, which has no p1. Assumed is the same as there: a chance of at most p0, or at least p1,
     at each request, whatever came before it; what lies between p0 and p1 may be decided either way.
     """
     gap = p1 - p0
     return bad * log1p(gap / p0) + (total - bad) * log1p(-gap / (1 - p0))
-
-
-def log_sprt_bounds(alpha: float, beta: float) -> tuple[float, float]:
-    """Where `log_sprt` ends: it passes at ln(beta) or below and fails at ln(1/alpha) or above.
-
-    By Ville's inequality, for the ratio and for its inverse, a version that meets p0 fails with a chance of at most
-    alpha, and one at p1 or worse passes with one of at most beta, whether the test ever ends or not. Wald's own
-    bounds, ln(beta/(1-alpha)) and ln((1-beta)/alpha), are nearer and keep only the sum of the two.
-    """
-    return log(beta), log(1 / alpha)
 
 
 def most_log_e_fail(total: int, bad: int, p0: float) -> float:

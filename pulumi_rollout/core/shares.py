@@ -1,7 +1,7 @@
 """The sample-ratio test: whether the canary gets the share of requests that the route says.
 
 Pure. Lives here: the test, and the share that was seen. Not here: the bets themselves (`splits.py`), or what follows
-(`gates.py`).
+(`gates/`).
 
 A proxy that has a weight w sends each request to the canary with chance w, so that of a window's n requests c are the
 canary's, by a binomial chance. Its odds c/(n-c) are r times those of the weight; "as the route says" is
@@ -14,8 +14,8 @@ experiments", KDD 2019; as a sequential test, Lindon and Malek, NeurIPS 2022.
 Assumed is that requests are sent one by one. Where a version is drawn for a connection or for a user (session affinity,
 long-lived connections through a plain Service), many requests follow one draw, and this test must not be used.
 
-A window ends where the weight changes, and begins when the proxy has it. A weight of 0 or 100 has no odds; it is judged
-as 0.5 or 99.5, and on one side only: requests of a version that should have none, more than a stray one.
+A window ends where the weight changes, and begins when the proxy has it. Weights of 0 and 100 have no odds, and no
+windows.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from pulumi_rollout.core.splits import Bets, log_e_placed, log_factors, placed, 
 
 # Before so many requests in all nothing is said: connections from before the walk may be all that there is.
 LEAST_REQUESTS = 100
-# What stray requests, of checks or from other routes, may come to at a weight of 0, as a share of all.
-_STRAY = 0.005
 
 
 class Shares(Frozen):
@@ -44,20 +42,17 @@ class Shares(Frozen):
 
 
 def closed(state: Shares, canary: int, stable: int, weight_percent: float, margin: float) -> Shares:
-    """The state after one more window with so many requests at this weight; margin > 1 is that of all windows."""
+    """The state after one more window with so many requests at this weight, 0 < weight_percent < 100; margin > 1 is
+    that of all windows."""
     if canary + stable == 0:
         return state
-    share = min(max(weight_percent / 100, _STRAY), 1 - _STRAY)
+    share = weight_percent / 100
     ratios = ratios_above(margin)
     above = log_factors(canary, stable, share, ratios, margin)
     below = log_factors(stable, canary, 1 - share, ratios, margin)
-    nothing = [0.0] * len(ratios)
     same = weight_percent == state.weight_percent
     return Shares(
-        bets=placed(
-            state.bets,
-            [*(above if weight_percent < 100 else nothing), *(below if weight_percent > 0 else nothing)],
-        ),
+        bets=placed(state.bets, [*above, *below]),
         requests=state.requests + canary + stable,
         weight_percent=weight_percent,
         canary=canary + (state.canary if same else 0),

@@ -137,7 +137,7 @@ def _check_credentials(auth: Auth, path: str, known: Known) -> None:
         if name is not None and name not in known.credentials:
             choices = ", ".join(sorted(known.credentials)) or "none"
             raise InvalidInput(
-                [(f"{path}.{setting}", f"there is no credential {name}; the application's credentials are: {choices}")]
+                [(f"{path}.{setting}", f"names no credential of the application; its credentials are: {choices}")]
             )
     if (auth.username is None) != (auth.password is None):
         raise InvalidInput([(path, "has one of username and password: give both")])

@@ -1,7 +1,7 @@
 """From series to a gate's reading: common to all sources, by what `proxies.py` says of a vendor.
 
 Lives here: which requests were bad, which have ended. Not here: whose they are (`owners.py`), how series
-are asked for, or what the numbers mean (`core/gates.py`).
+are asked for, or what the numbers mean (`core/gates/`).
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def test_blocks_of_very_many_requests_are_judged_to_a_hundredth_of_the_limit() -
 
 
 def compared(canary: int, bad: int, stable: int, stable_bad: int) -> Comparison:
-    return closed(Comparison(), canary, bad, stable, stable_bad, 1.5, 2.0)
+    return closed(Comparison(), canary, bad, stable, stable_bad, margin=1.5, max_ratio=2.0)
 
 
 def test_five_times_as_bad_as_the_baseline_is_caught_in_a_minute() -> None:
@@ -192,7 +192,7 @@ def test_one_window_stands_for_many() -> None:
         bad, stable_bad, known = rng.randrange(60), rng.randrange(60), Comparison()
         lie = [rng.randrange(10) for _ in range(bad)], [rng.randrange(10) for _ in range(stable_bad)]
         for window in range(10):
-            known = closed(known, 100, lie[0].count(window), 900, lie[1].count(window), 1.5, 2.0)
+            known = closed(known, 100, lie[0].count(window), 900, lie[1].count(window), margin=1.5, max_ratio=2.0)
         one, many = (exp(log_e_worse(state)) for state in (compared(1000, bad, 9000, stable_bad), known))
         assert many >= (one - 0.5) * (1 - 1e-9)
 

@@ -37,7 +37,7 @@ PAST: tuple[Counts, ...] = ((20, 1, 180, 4), (40, 0, 160, 2), (100, 3, 100, 1), 
 def after(*windows: Counts, margin: float = 1.5, max_ratio: float = 2.0, state: Comparison | None = None) -> Comparison:
     known = state or Comparison()
     for window in windows:
-        known = closed(known, *window, margin, max_ratio)
+        known = closed(known, *window, margin=margin, max_ratio=max_ratio)
     return known
 
 
@@ -243,7 +243,7 @@ def most(seed: int, p: float, ratio: float, margin: float) -> tuple[float, float
             rate = p * rng.choice((0.5, 1, 2))
             canary = sum(rng.random() < weight / 100 for _ in range(200))
             bad, stable_bad = bad_among(rng, canary, ratio * rate), bad_among(rng, 200 - canary, rate)
-            state = closed(state, canary, bad, 200 - canary, stable_bad, margin, 2.0)
+            state = closed(state, canary, bad, 200 - canary, stable_bad, margin=margin, max_ratio=2.0)
             worse, better = max(worse, log_e_worse(state)), max(better, log_e_better(state))
     return worse, better
 
@@ -297,7 +297,7 @@ def seconds_to_worse(seed: int, rate: float, ratio: float, per_second: int = 20,
     rng, state, others = random.Random(seed), Comparison(), per_second * (100 - weight) // weight
     for second in range(1, 601):
         bad, stable_bad = bad_among(rng, per_second, ratio * rate), bad_among(rng, others, rate)
-        state = closed(state, per_second, bad, others, stable_bad, 1.5, 2.0)
+        state = closed(state, per_second, bad, others, stable_bad, margin=1.5, max_ratio=2.0)
         if log_e_worse(state) >= log(400):
             return second
     return 601
@@ -383,3 +383,25 @@ def test_extremes_are_finite(window: Counts) -> None:
     for log_e in (log_e_worse, log_e_alike, log_e_better):
         assert isfinite(log_e(state))
         assert log_e(Comparison.model_validate_json(state.model_dump_json())) == log_e(state)
+
+
+def test_where_the_weight_changed_no_order_of_the_failures_is_evidence() -> None:
+    """Of 100 requests at 10 % and 100 at 50 %, all failures may be in one half: neither version is then to blame,
+    and the mean of each factor is at most 1."""
+    for share in (0.1, 0.5):
+        means = dict.fromkeys(("worse", "better", "alike"), 0.0)
+        for bad in range(11):
+            chance = comb(10, bad) * share**bad * (1 - share) ** (10 - bad)
+            state = closed(Comparison(), 60, bad, 140, 10 - bad, 10, 50, margin=1.0, max_ratio=1.0001)
+            means["worse"] += chance * exp(log_e_worse(state))
+            means["better"] += chance * exp(log_e_better(state))
+            means["alike"] += chance * exp(log_e_alike(state))
+        assert max(means.values()) <= 1 + 1e-3, (share, means)
+
+
+def test_a_window_that_begins_without_a_canary_shows_nothing_for_it() -> None:
+    """And one that ends without a baseline nothing against it."""
+    begun = closed(Comparison(), 100, 0, 1400, 40, 0, 20, margin=1.5, max_ratio=2.0)
+    assert (log_e_better(begun), log_e_alike(begun)) == (0.0, 0.0)
+    ended = closed(Comparison(), 1400, 400, 100, 0, 50, 100, margin=1.5, max_ratio=2.0)
+    assert log_e_worse(ended) == 0.0

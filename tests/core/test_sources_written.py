@@ -123,11 +123,11 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "an unknown token": (
         {**PROMETHEUS, "token": "ci"},
-        "source.token: there is no credential ci; the application's credentials are: bot, grafana, root-ca",
+        "source.token: names no credential of the application; its credentials are: bot, grafana, root-ca",
     ),
     "an unknown header": (
         {**PROMETHEUS, "headers": {"X-Scope-OrgID": "tenant"}},
-        "source.headers.X-Scope-OrgID: there is no credential tenant; the application's credentials are: bot, grafana, "
+        "source.headers.X-Scope-OrgID: names no credential of the application; its credentials are: bot, grafana, "
         "root-ca",
     ),
     "a name without its password": (
@@ -158,5 +158,5 @@ def test_a_proxy_of_an_alertmanager_means_nothing() -> None:
 
 def test_an_application_without_credentials() -> None:
     gate = {"successRate": {"minPercent": 99, "source": {**PROMETHEUS, "ca": "root"}}}
-    with pytest.raises(InvalidInput, match=r"there is no credential root; the application's credentials are: none$"):
+    with pytest.raises(InvalidInput, match=r"names no credential of the application; its credentials are: none$"):
         compile_policy({"canary": {"gates": [gate]}}, KNOWN._replace(credentials=frozenset()))

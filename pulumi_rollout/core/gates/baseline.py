@@ -32,7 +32,7 @@ class Memory(Frozen):
 
 def update(plan: Plan, gate: Baseline, memory: Memory, numbers: Numbers, look: Look) -> Memory:
     """The memory after a look with numbers. Once the new version has all traffic there is nothing to compare."""
-    window, over = windows.look(memory.window, numbers.canary, numbers.stable, look.steady_percent)
+    window, over = windows.look(memory.window, numbers.canary, numbers.stable, look.weights)
     change: dict[str, Any] = {"window": window}
     if over is not None:
         change["comparison"] = closed(memory.comparison, *over, margin=gate.margin, max_ratio=gate.max_ratio)

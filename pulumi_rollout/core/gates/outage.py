@@ -58,7 +58,7 @@ def update(
 ) -> Outage:
     """After a look. + failing: the canary fails its objective; shared: and so does stable; doubtful: see Outage"""
     now = newest(numbers.canary, numbers.stable)
-    window, over = windows.look(memory.window, numbers.canary, numbers.stable, look.steady_percent)
+    window, over = windows.look(memory.window, numbers.canary, numbers.stable, look.weights)
     change: dict[str, Any] = {"window": window}
     if over is not None:
         # Here one asks only whether it is worse, or better.

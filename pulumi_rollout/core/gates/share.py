@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pulumi_rollout.core.counts import Look
+from pulumi_rollout.core.counts import Look, newest
 from pulumi_rollout.core.gates import windows
 from pulumi_rollout.core.gates.verdict import Judgement, Numbers, Verdict, age, beyond, threshold
 from pulumi_rollout.core.measures import Share
@@ -27,6 +27,7 @@ class Memory(Frozen):
     window: windows.Window = windows.Window()
     shares: Shares = Shares()
     weight_percent: int = 0
+    changed_at: float = 0.0
 
     def emptied(self) -> Memory:
         """For a version that is judged anew."""
@@ -36,9 +37,14 @@ class Memory(Frozen):
 def update(plan: Plan, gate: Share, memory: Memory, numbers: Numbers, look: Look) -> Memory:
     """The memory after a look with numbers; a window in which the weight changes, or is not that of the route yet,
     counts for nothing."""
-    split = look.steady_percent if 0 < look.weight_percent < 100 and not look.promoted else None
-    window, over = windows.look(memory.window, numbers.canary, numbers.stable, split, CHANGING_SECONDS)
-    change: dict[str, Any] = {"weight_percent": look.weight_percent, "window": window}
+    now = newest(numbers.canary, numbers.stable) or look.now
+    if look.weight_percent != memory.weight_percent or not look.in_place:
+        changed = {"weight_percent": look.weight_percent, "changed_at": now, "window": windows.Window()}
+        return memory.model_copy(update=changed)
+    if not 0 < look.weight_percent < 100 or look.promoted or now - memory.changed_at < CHANGING_SECONDS:
+        return memory
+    window, over = windows.look(memory.window, numbers.canary, numbers.stable, look.weights)
+    change: dict[str, Any] = {"window": window}
     if over is not None:
         canary, stable = over.canary_total, over.stable_total
         change["shares"] = closed(memory.shares, canary, stable, look.weight_percent, margin=gate.margin)
@@ -75,4 +81,4 @@ def counts(gate: Share, memory: Memory, numbers: Numbers) -> str:
     seen = observed_share(memory.shares)
     if seen is None:
         return "no requests to compare yet"
-    return f"the canary gets {100 * seen:.1f} % of the requests, the route says {memory.weight_percent} %"
+    return f"the canary gets {100 * seen:.1f} % of the requests, the route says {memory.shares.weight_percent:g} %"

@@ -18,7 +18,7 @@ from pulumi_rollout.core.plan import Plan
 
 # So many stuck requests at least, and this share of those that were begun in the stretch.
 LEAST_STUCK, STUCK_SHARE = 5, 0.5
-# The stretch that is remembered is twice `after_seconds`; at most so many of its readings are kept.
+# The stretch that is remembered is twice `after_seconds`; about so many of its readings are kept.
 MOST_READINGS = 60
 
 
@@ -109,6 +109,7 @@ def _kept(flows: tuple[Flow, ...], arm: Arm, seconds: float) -> tuple[Flow, ...]
     if arm.at is None or (flows and arm.at <= flows[-1].at):
         return flows
     ended = arm.bad + arm.warm_bad
-    following = (*flows, Flow(arm.at, arm.total + arm.warm_total - ended, ended))
+    dense = len(flows) > 1 and flows[-1].at - flows[-2].at < seconds / MOST_READINGS
+    following = (*(flows[:-1] if dense else flows), Flow(arm.at, arm.total + arm.warm_total - ended, ended))
     older = sum(flow.at <= arm.at - seconds for flow in following)
-    return following[max(0, older - 1) :][-MOST_READINGS:]
+    return following[max(0, older - 1) :]

@@ -26,12 +26,12 @@ class Window(Frozen):
 
     + canary_at, stable_at: of the last readings; canary_readings, stable_readings: how many since the begin
     + began: whether there is a window at all
-    + weight_percent: in it, throughout; since: the newest number before the weight was that
+    + lowest_percent, highest_percent: of the weights that the route may have had in it
     """
 
     began: bool = False
-    weight_percent: int | None = None
-    since: float = 0.0
+    lowest_percent: int = 0
+    highest_percent: int = 0
     canary_total: int = 0
     canary_bad: int = 0
     stable_total: int = 0
@@ -43,56 +43,59 @@ class Window(Frozen):
 
 
 class Closed(NamedTuple):
-    """Both versions' requests of one window."""
+    """Both versions' requests of one window, and the weights in it."""
 
     canary_total: int
     canary_bad: int
     stable_total: int
     stable_bad: int
+    lowest_percent: int
+    highest_percent: int
 
 
-def opened(window: Window, canary: Arm, stable: Arm, changing_seconds: float) -> Window:
-    """A window that begins here, if both numbers are of the present weight."""
-    steady = window.weight_percent is not None and canary.at is not None and stable.at is not None
-    return window.model_copy(
-        update={
-            "began": steady and min(canary.at or 0.0, stable.at or 0.0) > window.since + changing_seconds,
-            "canary_total": canary.total,
-            "canary_bad": canary.bad,
-            "stable_total": stable.total,
-            "stable_bad": stable.bad,
-            "canary_at": canary.at,
-            "stable_at": stable.at,
-            "canary_readings": 0,
-            "stable_readings": 0,
-        }
+def opened(canary: Arm, stable: Arm, weights: tuple[int, int]) -> Window:
+    """A window that begins here."""
+    return Window(
+        began=True,
+        lowest_percent=weights[0],
+        highest_percent=weights[1],
+        canary_total=canary.total,
+        canary_bad=canary.bad,
+        stable_total=stable.total,
+        stable_bad=stable.bad,
+        canary_at=canary.at,
+        stable_at=stable.at,
     )
 
 
-def look(
-    window: Window, canary: Arm, stable: Arm, weight_percent: int | None, changing_seconds: float = 0.0
-) -> tuple[Window, Closed | None]:
+def look(window: Window, canary: Arm, stable: Arm, weights: tuple[int, int]) -> tuple[Window, Closed | None]:
     """The window after one more reading, and the one that this reading has closed.
 
-    + weight_percent: None where it changes. In a window from before a rise the old version would have seconds of its
-      own: of an outage that begins behind the rise the new one would have more than its share
-    + changing_seconds: how long a change may take
+    + weights: the lowest and the highest that the route may have now. A window goes on when they change, as steps may
+      be shorter than the time between two scrapes
     """
-    if weight_percent is None or weight_percent != window.weight_percent:
-        since = max(window.canary_at or 0.0, window.stable_at or 0.0)
-        window = Window(weight_percent=weight_percent, since=since)
     if not window.began or canary.at is None or stable.at is None:
-        return opened(window, canary, stable, changing_seconds), None
+        return opened(canary, stable, weights), None
+    lowest, highest = min(window.lowest_percent, weights[0]), max(window.highest_percent, weights[1])
     canary_readings = window.canary_readings + (canary.at != window.canary_at)
     stable_readings = window.stable_readings + (stable.at != window.stable_at)
     least = 1 if abs(canary.at - stable.at) <= SAME_MOMENT_SECONDS else READINGS_A_WINDOW
     if min(canary_readings, stable_readings) < least:
-        readings = {"canary_readings": canary_readings, "stable_readings": stable_readings}
-        return window.model_copy(update={**readings, "canary_at": canary.at, "stable_at": stable.at}), None
+        update = {
+            "lowest_percent": lowest,
+            "highest_percent": highest,
+            "canary_readings": canary_readings,
+            "stable_readings": stable_readings,
+            "canary_at": canary.at,
+            "stable_at": stable.at,
+        }
+        return window.model_copy(update=update), None
     closed = Closed(
         canary.total - window.canary_total,
         canary.bad - window.canary_bad,
         stable.total - window.stable_total,
         stable.bad - window.stable_bad,
+        lowest,
+        highest,
     )
-    return opened(window, canary, stable, changing_seconds), closed
+    return opened(canary, stable, weights), closed

@@ -11,18 +11,19 @@ from pulumi_rollout.core.counts import Arm, Reading, Sample
 from pulumi_rollout.core.gates import Verdict, baseline, windows
 from pulumi_rollout.core.gates.windows import Closed, Window
 from pulumi_rollout.core.measures import Baseline, Latency, SuccessRate
-from tests.core.gates.looks import Watched, plan
+from tests.core.gates.looks import BEGIN, Watched, plan
 
 GATE = Baseline(id="success_rate_vs_stable", metric=SuccessRate(), source="s")
+AT_20 = (20, 20)
 
 
 def test_a_window_of_one_proxy_is_closed_by_each_answer() -> None:
-    window, over = windows.look(Window(), Arm(total=5, at=1.0), Arm(total=9, at=1.1), 20)
+    window, over = windows.look(Window(), Arm(total=5, at=1.0), Arm(total=9, at=1.1), AT_20)
     assert (window.began, over) == (True, None)
-    window, over = windows.look(window, Arm(total=8, bad=1, at=2.0), Arm(total=19, bad=2, at=2.1), 20)
-    assert over == Closed(3, 1, 10, 2)
-    _, over = windows.look(window, Arm(total=9, bad=1, at=3.0), Arm(total=20, bad=2, at=3.1), 20)
-    assert over == Closed(1, 0, 1, 0)
+    window, over = windows.look(window, Arm(total=8, bad=1, at=2.0), Arm(total=19, bad=2, at=2.1), AT_20)
+    assert over == Closed(3, 1, 10, 2, *AT_20)
+    _, over = windows.look(window, Arm(total=9, bad=1, at=3.0), Arm(total=20, bad=2, at=3.1), AT_20)
+    assert over == Closed(1, 0, 1, 0, *AT_20)
 
 
 def test_a_window_of_versions_that_are_scraped_apart_has_four_readings_of_each() -> None:
@@ -31,33 +32,31 @@ def test_a_window_of_versions_that_are_scraped_apart_has_four_readings_of_each()
         canary_at = 15.0 * ((number + 1) // 2)
         stable_at = 15.0 * (number // 2) + 7
         canary, stable = Arm(total=10 * round(canary_at), at=canary_at), Arm(total=10 * round(stable_at), at=stable_at)
-        window, over = windows.look(window, canary, stable, 20)
+        window, over = windows.look(window, canary, stable, AT_20)
         closed += [over] if over else []
     assert len(closed) == 4
     assert {one.canary_total for one in closed} <= {600, 750}
     assert {one.stable_total for one in closed} <= {600, 750}
 
 
-def test_a_window_that_began_before_the_weight_was_what_it_is_begins_anew() -> None:
-    window, _ = windows.look(Window(), Arm(at=100.0), Arm(at=107.0), 0)
-    window, over = windows.look(window, Arm(at=115.0), Arm(at=107.0), 20)
-    assert (window.began, over) == (False, None), "one of the numbers is from before the rise"
-    window, over = windows.look(window, Arm(total=5, at=115.0), Arm(at=122.0), 20)
-    assert (window.began, window.canary_total, over) == (True, 5, None)
-    window, _ = windows.look(window, Arm(total=9, at=130.0), Arm(at=122.0), None)
-    assert not window.began, "somebody has edited the route"
+def test_a_window_goes_on_when_the_weight_changes_and_knows_its_weights() -> None:
+    window, _ = windows.look(Window(), Arm(at=100.0), Arm(at=100.1), (10, 10))
+    window, over = windows.look(window, Arm(total=8, at=115.0), Arm(total=19, at=115.1), (20, 20))
+    assert over == Closed(8, 0, 19, 0, 10, 20)
+    _, over = windows.look(window, Arm(total=9, at=130.0), Arm(total=20, at=130.1), (20, 20))
+    assert over == Closed(1, 0, 1, 0, *AT_20)
 
 
 def test_the_same_reading_again_closes_nothing() -> None:
-    window, _ = windows.look(Window(), Arm(at=1.0), Arm(at=1.0), 20)
+    window, _ = windows.look(Window(), Arm(at=1.0), Arm(at=1.0), AT_20)
     for _ in range(9):
-        window, over = windows.look(window, Arm(at=1.0), Arm(at=1.0), 20)
+        window, over = windows.look(window, Arm(at=1.0), Arm(at=1.0), AT_20)
         assert over is None
 
 
 def test_without_numbers_of_both_there_is_no_window() -> None:
-    window, over = windows.look(Window(), Arm(at=1.0), Arm(), 20)
-    window, over = windows.look(window, Arm(total=5, at=2.0), Arm(), 20)
+    window, over = windows.look(Window(), Arm(at=1.0), Arm(), AT_20)
+    window, over = windows.look(window, Arm(total=5, at=2.0), Arm(), AT_20)
     assert (over, window.canary_total) == (None, 5), "it begins with the first numbers of both"
 
 
@@ -102,14 +101,33 @@ def test_an_outage_of_both_fails_nothing() -> None:
         assert watched.look(1, served(rng, 50, p), served(rng, 50, p)).verdict is not Verdict.FAIL
 
 
-def test_a_window_in_which_the_weight_rose_is_not_compared() -> None:
-    """The old version has had its seconds before the rise too, and an outage that began behind it."""
+def test_an_outage_that_begins_behind_a_rise_is_no_evidence() -> None:
+    """The old version has had its seconds before the rise too, so the canary has more than its share of it."""
     watched = Watched(plan(GATE), weight_percent=0)
     watched.look(15, (0, 0), (1500, 0))
     assert watched.look(15, (128, 49), (1372, 144), weight_percent=20).verdict is Verdict.UNDECIDED
-    assert watched.judgement.log_e_fail == 0.0
+    assert watched.judgement.log_e_fail < 0.0
     watched.look(15, (300, 290), (1200, 12))
     assert watched.judgement.verdict is Verdict.FAIL
+
+
+def test_a_broken_version_is_found_in_steps_that_are_shorter_than_four_scrapes() -> None:
+    """Of versions that are scraped every 15 s, and apart, in steps of half a minute."""
+    watched = Watched(plan(GATE), weight_percent=10)
+    for number in range(1, 14):
+        canary_at, stable_at = BEGIN + 15.0 * (number // 2), BEGIN - 7.5 + 15.0 * ((number + 1) // 2)
+        canary = Sample(series={"canary  503": (10 * (canary_at - BEGIN), True)}, at=canary_at)
+        stable = Sample(series={"stable  200": (90 * (stable_at - BEGIN + 7.5), False)}, at=stable_at)
+        watched.now += 7.5
+        watched.read(Reading(canary=canary, stable=stable), weight_percent=10 * (1 + number // 4))
+    assert watched.judgement.verdict is Verdict.FAIL
+
+
+def test_where_the_route_may_have_any_weight_nothing_is_shown() -> None:
+    """Somebody has edited it."""
+    watched = Watched(plan(GATE))
+    for _ in range(20):
+        assert watched.look(1, (50, 50), (50, 0), in_place=False).verdict is Verdict.UNDECIDED
 
 
 def test_without_a_failure_nothing_is_shown() -> None:

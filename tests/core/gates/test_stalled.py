@@ -99,10 +99,11 @@ def test_after_it_has_caught_up_it_passes() -> None:
     assert proxy.second((10, 310)).verdict is Verdict.PASS
 
 
-def test_how_long_is_a_setting() -> None:
-    proxy = Proxy(GATE.model_copy(update={"after_seconds": 30.0}))
-    said = [proxy.second((10, 0)).verdict for _ in range(40)]
-    assert said.index(Verdict.FAIL) in (30, 31)
+@pytest.mark.parametrize("after", [10.0, 30.0, 60.0, 300.0])
+def test_how_long_is_a_setting(after: float) -> None:
+    proxy = Proxy(GATE.model_copy(update={"after_seconds": after}))
+    said = [proxy.second((10, 0)).verdict for _ in range(int(1.1 * after) + 10)]
+    assert after <= said.index(Verdict.FAIL) <= 1 + after * (1 + 2 / MOST_READINGS)
 
 
 def test_without_readings_nothing_hangs() -> None:
@@ -119,12 +120,14 @@ def test_what_was_under_way_before_the_walk_ends_in_it() -> None:
     assert gates.counts(GATE, proxy.watched.evidence) == "0 of 100 canary requests hang; stable 0 of 100"
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    proxy = Proxy(GATE.model_copy(update={"after_seconds": 3600.0}))
-    proxy.seconds(3 * MOST_READINGS, (10, 10))
+@pytest.mark.parametrize("after", [10.0, 60.0, 300.0])
+def test_what_is_remembered_is_bounded(after: float) -> None:
+    proxy = Proxy(GATE.model_copy(update={"after_seconds": after}))
+    proxy.seconds(int(3 * after), (10, 10))
     memory = proxy.watched.evidence.memory
     assert isinstance(memory, stalled.Memory)
-    assert len(memory.canary) == len(memory.stable) == MOST_READINGS
+    assert len(memory.canary) == len(memory.stable) <= MOST_READINGS + 2
+    assert 2 * after <= memory.canary[-1].at - memory.canary[0].at <= 2 * after * (1 + 2 / MOST_READINGS) + 1
 
 
 @pytest.mark.parametrize("at", [None, BEGIN - 5])
