@@ -125,6 +125,7 @@ CASES = (
         False,
         replace(steady(0.009, 0.0001), scrapes=Scrapes(every_seconds=15, stable_offset_seconds=7)),
         compares=True,
+        twins=("unaligned-15s",),
     ),
     Case("counter-reset", True, replace(steady(0.005), resets=(70.0,))),
     Case("gap-30s", True, replace(steady(0.005), gap=Span(40, 30))),
