@@ -24,6 +24,8 @@ import yaml
 from lab.cluster import REPOSITORY, Lab
 
 COMMAND_SECONDS = 240
+# Of a command, in what they were started with: dynamic providers, the language host and the program.
+PROCESSES = (b"pulumi.dynamic", b"lab.language_host", b"pulumi-language-python-exec")
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class Stack:
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 command = (folder / "cmdline").read_bytes().split(b"\0")
-                ours = b"pulumi.dynamic" in command or b"lab.language_host" in command
+                ours = any(name in argument for argument in command for name in PROCESSES)
                 if ours and home in (folder / "environ").read_bytes().split(b"\0"):
                     os.kill(int(folder.name), signal.SIGKILL)
 
