@@ -114,5 +114,6 @@ def documents(*files: Path, **values: str) -> list[dict[str, Any]]:
 
 
 def true(item: dict[str, Any], condition: str) -> bool:
-    conditions = item.get("status", {}).get("conditions", ())
+    """Whether a condition holds. A definition that is a moment old has null for its conditions."""
+    conditions = item.get("status", {}).get("conditions") or ()
     return any(entry["type"] == condition and entry["status"] == "True" for entry in conditions)

@@ -77,7 +77,7 @@ def weight(objects: list[Manifest], backends: Backends) -> int | None:
 def problem(objects: list[Manifest]) -> str | None:
     """Why Contour has not taken the HTTPProxy as it is now, in Contour's own words."""
     for item in objects:
-        conditions = item.get("status", {}).get("conditions", [])
+        conditions = item.get("status", {}).get("conditions") or []
         valid = next((condition for condition in conditions if condition["type"] == "Valid"), None)
         if valid is None:
             return "no Contour has taken the HTTPProxy yet (status.conditions has no Valid)"

@@ -97,7 +97,7 @@ def problem(objects: list[Manifest]) -> str | None:
         if not parents:
             return f"no Gateway has taken the {item['kind']} yet (status.parents is empty)"
         for parent in [parent for parent in parents if _is_named(parent, item)] or parents:
-            conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
+            conditions = {condition["type"]: condition for condition in parent.get("conditions") or []}
             if "Accepted" not in conditions:
                 return f"the Gateway has not said yet whether it accepts the {item['kind']}"
             for name in ("Accepted", "ResolvedRefs"):

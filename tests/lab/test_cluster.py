@@ -24,7 +24,7 @@ import pytest
 import requests
 
 from lab import cluster
-from lab.objects import SERVER, Api, connect
+from lab.objects import SERVER, Api, connect, true
 from lab.supervisor import PARTS
 
 APP = {"app": "hello"}
@@ -274,3 +274,8 @@ def test_errors_are_one_sentence(words: str, sentence: str, tmp_path: Path) -> N
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (result.returncode, result.stderr) == (1, f"lab: {sentence}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("status", "holds"), [({}, False), ({"conditions": None}, False)])
+def test_a_definition_that_is_a_moment_old_has_no_condition(status: dict[str, Any], holds: bool) -> None:
+    assert true({"status": status}, "Established") is holds
