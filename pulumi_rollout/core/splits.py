@@ -59,11 +59,11 @@ def log_factors(first: int, second: int, share: float, ratios: Sequence[float], 
     return [first * log(ratio / limit) - counted * log1p(part * (ratio - limit)) for ratio in ratios]
 
 
-def placed(bets: Bets, log_factors: Sequence[float]) -> Bets:
-    """The bets after one more window, which begins one more test on each ratio."""
-    weight = _log_weight(bets.begun) - log(len(log_factors))
-    before = bets.log_wealth or (-inf,) * len(log_factors)
-    wealth = [log_add(one, weight) + factor for one, factor in zip(before, log_factors, strict=True)]
+def placed(bets: Bets, factors: Sequence[float]) -> Bets:
+    """The bets after one more window with these `log_factors`, which begins one more test on each ratio."""
+    weight = _log_weight(bets.begun) - log(len(factors))
+    before = bets.log_wealth or (-inf,) * len(factors)
+    wealth = [log_add(one, weight) + factor for one, factor in zip(before, factors, strict=True)]
     return bets.model_copy(update={"begun": bets.begun + 1, "log_wealth": tuple(wealth)})
 
 
@@ -72,10 +72,10 @@ def log_e_placed(bets: Bets) -> float:
     return log_sum((*bets.log_wealth, _log_waiting(bets.begun)))
 
 
-def carried(log_wealth: Sequence[float], log_factors: Sequence[float]) -> tuple[float, ...]:
-    """The wealth of tests that all began with the walk, one on each ratio, after one more window."""
-    before = log_wealth or (-log(len(log_factors)),) * len(log_factors)
-    return tuple(one + factor for one, factor in zip(before, log_factors, strict=True))
+def carried(log_wealth: Sequence[float], factors: Sequence[float]) -> tuple[float, ...]:
+    """The wealth of tests that all began with the walk, one on each ratio, after one more window with these factors."""
+    before = log_wealth or (-log(len(factors)),) * len(factors)
+    return tuple(one + factor for one, factor in zip(before, factors, strict=True))
 
 
 def log_e_carried(log_wealth: Sequence[float]) -> float:

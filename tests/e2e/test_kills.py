@@ -24,6 +24,8 @@ from tests.e2e.world import BAD, GOOD, NEXT, THIRD, Load, World, revisions
 pytestmark = pytest.mark.lab
 EVERY = os.environ.get("ROLLOUT_KILLS") == "all"
 APPS = tuple(f"kill-{letter}" for letter in ("abcdefgh" if EVERY else "abcd"))
+# Of the `up` that follows.
+CODES = ("new", "old")
 RATE_PER_APP = 20
 CANARY = {"weights": [50], "gates": [{"successRate": {"minPercent": 99}}], "minSamples": 5, "settle": "200ms"}
 # More than either walk writes: one that ends before its write is seen to do so, and counts for nothing.
@@ -150,16 +152,20 @@ class Kills:
 
 def points() -> list[Point]:
     if EVERY:
-        every = ((kind, code) for kind in MOST_WRITES for code in ("new", "old"))
-        return [Point(kind, code, write) for kind, code in every for write in range(1, MOST_WRITES[kind] + 1)]
-    by_turns = itertools.cycle(("new", "old"))
+        return [
+            Point(kind, code, write)
+            for kind, most in MOST_WRITES.items()
+            for code in CODES
+            for write in range(1, most + 1)
+        ]
+    by_turns = itertools.cycle(CODES)
     return [Point(kind, next(by_turns), write) for kind, writes in SAMPLE.items() for write in writes]
 
 
 def batches(points: list[Point]) -> Iterator[list[Point]]:
     """As many as there are applications; good and bad ones mixed, so that each round takes as long. The `up` that
     follows is of one code for all: beside a release that fails, Pulumi deletes nothing."""
-    for code in ("new", "old"):
+    for code in CODES:
         mixed = sorted((point for point in points if point.code == code), key=lambda point: point.write)
         for begin in range(0, len(mixed), len(APPS)):
             yield mixed[begin : begin + len(APPS)]

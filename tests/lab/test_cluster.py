@@ -276,6 +276,14 @@ def test_errors_are_one_sentence(words: str, sentence: str, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("status", "holds"), [({}, False), ({"conditions": None}, False)])
+@pytest.mark.parametrize(
+    ("status", "holds"),
+    [
+        ({}, False),
+        ({"conditions": None}, False),
+        ({"conditions": [{"type": "Established", "status": "False"}]}, False),
+        ({"conditions": [{"type": "Established", "status": "True"}]}, True),
+    ],
+)
 def test_a_definition_that_is_a_moment_old_has_no_condition(status: dict[str, Any], holds: bool) -> None:
     assert true({"status": status}, "Established") is holds

@@ -87,16 +87,18 @@ def _calm(gate: Objective, memory: Outage, numbers: Numbers, now: float | None) 
 
 def judge(plan: Plan, memory: Outage, numbers: Numbers) -> dict[str, Any] | None:
     """What an outage changes of a judgement; None where there is none, so that a failure is one."""
-    if memory.since is None and memory.failed_at is None:
-        return None
+    said = _unsure(memory, numbers) if memory.since is None else _shared(plan, memory, memory.since, numbers)
+    return None if said is None or log_e_worse(memory.comparison) >= threshold(plan) else said
+
+
+def _shared(plan: Plan, memory: Outage, since: float, numbers: Numbers) -> dict[str, Any] | None:
+    """The weight is held, and not for ever; what is better than the old version goes on."""
     now = newest(numbers.canary, numbers.stable)
-    if now is None or log_e_worse(memory.comparison) >= threshold(plan):
+    if now is None:
         return None
-    if memory.since is None:
-        return _unsure(memory, numbers)
     if plan.fix_forward and log_e_better(memory.comparison) >= log(1 / plan.beta):
         return {"verdict": Verdict.PASS}
-    seconds = now - memory.since
+    seconds = now - since
     if seconds > plan.limits.outage_seconds:
         reason = f"the old version has failed the same test for {seconds:.0f} s too (outage)"
         return {"verdict": Verdict.FAIL, "judged": False, "reason": reason}

@@ -126,7 +126,7 @@ def test_of_an_old_version_that_is_well_it_hears_at_the_next_look() -> None:
     assert watched.look(1, (20, 10), (80, 0), warm_until=watched.now + 60).verdict is Verdict.FAIL
 
 
-def test_an_outage_that_begins_behind_a_rise_is_compared_from_the_next_number_on() -> None:
+def test_an_outage_that_begins_behind_a_rise_is_shared() -> None:
     """Of numbers that are scraped apart from the change, the first has the old version's seconds before it as well."""
     watched = Watched(plan(), weight_percent=0)
     watched.look(15, (0, 0), (1500, 0))
