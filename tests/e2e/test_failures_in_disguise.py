@@ -115,6 +115,7 @@ def test_a_grpc_route_is_released_and_judged_by_the_calls_own_status(world: Worl
     with calls(world, app) as seen:
         good = release(stack, greeter(world, app, "2.0.0"))
         assert good.code == 0, good.output
+        seen.goes_on()
         stable = revisions(stack)[app]
         bad = release(stack, greeter(world, app, "3.0.0", ERROR_RATE="0.3"))
     said = reverted(stack, bad, app, stable)

@@ -196,6 +196,11 @@ class Load:
         """Those that failed."""
         return [record for record in self.records(since, until) if record.failed]
 
+    def goes_on(self) -> None:
+        """Wait for a second's worth of answers, so that what is served after something has ended can be looked at."""
+        later = time.time() + 1
+        until(f"requests of {self.out.name} are answered", lambda: self.records(since=later))
+
     def streams(self) -> list[load.Record]:
         """The long answers that have ended."""
         return [record for record in load.read(self.out) if record.stream is not None]
