@@ -166,7 +166,9 @@ def manifests(
     subject = {"kind": "ServiceAccount", "name": name, "namespace": inputs.namespace}
     bound = {"roleRef": {"apiGroup": RBAC, "kind": "Role", "name": name}, "subjects": [subject]}
     words = [
-        argument for part in route for argument in (part.resource, *map(_compact, (part.done, part.zero, part.home)))
+        argument
+        for part in route
+        for argument in (part.resource, *map(_compact, (part.done, part.zero, part.home)), part.trace)
     ]
     pod = _pod(name, image, words, _environment(inputs, walk, limit_seconds, poll_seconds))
     # A sidecar would keep the Job from ending, and might keep the guard from the API server.

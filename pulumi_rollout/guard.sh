@@ -5,8 +5,9 @@
 #   NAME of the Lease and of the journal, NAMESPACE, WALK: the walk's id; APP, CANARY, STABLE: names of the
 #   application and of the two Deployments; REVISION: what the apex selects once all is back, APEX: the patch
 #   for that; LIMIT_POLLS: reads of a silent Lease until it acts, LIMIT_SECONDS the same in words; POLL_, SETTLE_, DRAIN_SECONDS
-# Arguments, four for each object of the route: its name for kubectl, and three patches (RFC 6902): DONE (only
-# tests that it is as before the walk), ZERO (weight 0 for the canary), HOME (as before the walk).
+# Arguments, five for each object of the route: its name for kubectl, three patches (RFC 6902): DONE (only tests
+# that it is as before the walk), ZERO (weight 0 for the canary), HOME (as before the walk); and TRACE, a word that
+# is in it for the walk's sake.
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 log() { printf '%s %s\n' "$(now)" "$*"; }
 k() { # with --request-timeout it would not look for the pod's service account; of its complaints the last says it
@@ -43,14 +44,14 @@ attempt() { # $1 in words, the rest as a command; what went wrong is kept for th
     words=$1; shift
     said=$("$@" 2>&1) && log "$words" || { problem="$words: $said"; log "not yet: $problem"; return 1; }
 }
-at_rest() { # it is as before the walk, or it does not know the canary at all: somebody has put it right
+at_rest() { # it is as before the walk, or has no trace of it and the canary at all: somebody has put it right
     k patch "$1" --type=json -p "$2" >/dev/null 2>&1 && return
     spec=$(k get "$1" --ignore-not-found -o jsonpath='{.spec}{.metadata.annotations}') || return 1
-    case $spec in *"$CANARY"*) return 1 ;; esac
+    case $spec in *"$CANARY"* | *"$5"*) return 1 ;; esac
 }
 zero() { at_rest "$@" || attempt "$1: weight 0 for $CANARY" k patch "$1" --type=json -p "$3"; }
 home() { at_rest "$@" || attempt "$1: as before the walk" k patch "$1" --type=json -p "$4"; }
-each() { step=$1; shift; while [ $# -gt 0 ]; do $step "$@"; shift 4; done; [ -z "$problem" ]; }
+each() { step=$1; shift; while [ $# -gt 0 ]; do $step "$@"; shift 5; done; [ -z "$problem" ]; }
 
 tell() { # an Event on the apex; its name follows from the walk, so that it is told once: suffix, reason, message
     uid=$(field service "$APP" '{.metadata.uid}') message=$(printf %s "$3" | tr '\n"\\' '   ' | cut -c1-1000)

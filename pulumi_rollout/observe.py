@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pulumi_rollout import adoption, gitops
+from pulumi_rollout import adoption
 from pulumi_rollout.cluster import Cluster
 from pulumi_rollout.core import propagation
 from pulumi_rollout.core.counts import Reading
@@ -20,7 +20,7 @@ from pulumi_rollout.errors import ClusterError, NotFound, RolloutError
 from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import ADOPTED, APP_LABEL, REVISION_LABEL, Inputs
 from pulumi_rollout.readings import Readings
-from pulumi_rollout.routers import ROUTERS, Ref, parts_of
+from pulumi_rollout.routers import ROUTERS, Ref, parts_of, weight_in
 
 Manifest = dict[str, Any]
 
@@ -39,6 +39,9 @@ class Observer:
         # As they were when last looked at: what is decided on them is written only if they are still so.
         self.seen_route: list[Manifest] | None = None
         self.seen_apex: str | None = None
+        self._shares: tuple[int | None, ...] = ()
+        # Whether all that the walk wrote of the route has been taken back, by this process.
+        self.restored = False
 
     def look(self, plan: Plan, state: State, now: float, stop: str | None) -> Seen:
         """Everything that a decision needs. Raises ClusterError when the cluster does not answer."""
@@ -64,6 +67,7 @@ class Observer:
             stable_replicas=self._live_replicas(state.stable),
             canary_problem=problem,
             weight_percent=weight,
+            shares=self._shares if len(set(self._shares)) > 1 else (),
             route_problem=route_problem or self._unseen(plan, state, weight, readings, now),
             apex_revision=apex,
             apex_ready=apex is not None and (not _turns(state) or self._same_endpoints(apex)),
@@ -109,7 +113,7 @@ class Observer:
             return None  # it is there on purpose, and stays as it is
         try:
             objects = self.route_objects()
-            ROUTERS[self._inputs.route.router].weight(objects, self._backends)
+            ROUTERS[self._inputs.route.router].shares(objects, self._backends)
         except NotFound:
             return None
         except ValueError:
@@ -182,16 +186,16 @@ class Observer:
         return max(int(deployment["spec"].get("replicas", 1)), int(deployment.get("status", {}).get("replicas", 0)))
 
     def _route(self, *, leaves: bool = False) -> tuple[int | None, str | None]:
-        """The canary's weight, and why the proxy has not taken the route. + leaves: the route is to be as it was
-        before the walk, which one without the canary in it, and still with the walk's mark, is not"""
+        """The canary's weight, and why the proxy has not taken the route. + leaves: the route is to be as
+        it was before the walk, which one without the canary in it need not be: a process may have died, or been
+        refused, between two of its objects. Only one that this process has restored as a whole is taken for that"""
         router = ROUTERS[self._inputs.route.router]
+        self.seen_route, self._shares = None, ()
         try:
-            self.seen_route = None
             objects = self.seen_route = self.route_objects()
-            weight = router.weight(objects, self._backends)
-            if weight is None and leaves and self._inputs.app in gitops.walking(objects):
-                weight = 0
-            return weight, router.problem(objects)
+            self._shares = tuple(router.shares(objects, self._backends))
+            weight = weight_in(router, objects, self._backends)
+            return 0 if weight is None and leaves and not self.restored else weight, router.problem(objects)
         except (NotFound, ValueError) as error:
             return None, str(error)
 
@@ -276,7 +280,7 @@ def preflight(inputs: Inputs, plan: Plan, cluster: Cluster, http: Http) -> list[
     try:
         stable = observer.apex_revision()
         if stable is not None or not inputs.route.declared:
-            ROUTERS[inputs.route.router].weight(observer.route_objects(), inputs.backends())
+            ROUTERS[inputs.route.router].shares(observer.route_objects(), inputs.backends())
     except NotFound as error:
         return [("route", str(error))]
     except RolloutError as error:

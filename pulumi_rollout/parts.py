@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pulumi_rollout import gitops
+from pulumi_rollout.core.targets import Backends
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.patches import Operation, done, entries, patch
 from pulumi_rollout.routers import ROUTERS, Ref, identity, parts_of
@@ -18,7 +19,10 @@ Manifest = dict[str, Any]
 
 
 class Part(NamedTuple):
-    """One object of the route, and the patches that the guard has for it (see `guard.sh`)."""
+    """One object of the route, and the patches that the guard has for it (see `guard.sh`).
+
+    + trace: a word that is in it for the walk's sake
+    """
 
     group: str
     version: str
@@ -27,6 +31,7 @@ class Part(NamedTuple):
     done: list[Operation]
     zero: list[Operation]
     home: list[Operation]
+    trace: str
 
     @property
     def resource(self) -> str:
@@ -62,8 +67,23 @@ def parts(
             group, version = root.split("/")[2:] if root.startswith("/apis/") else ("", root.rpartition("/")[2])
             plural, name = rest.split("/")[1:]
             last = to_home or to_zero
-            found.append(Part(group, version, plural, name, done(last), to_zero, last))
+            trace = _trace(before, after if ref in inputs.route.objects else {}, backends)
+            found.append(Part(group, version, plural, name, done(last), to_zero, last, trace))
     return found
+
+
+def _trace(during: Manifest, rest: Manifest, backends: Backends) -> str:
+    """The canary's name is not in every object that leads to it, as in routes to subsets of one Service."""
+    canary = backends.canary.service
+    words = sorted(_words(_declared(during)) - _words(_declared(rest)), key=lambda word: (-len(word), word))
+    revision = canary.removeprefix(f"{backends.apex.service}-")
+    return next((word for known in (canary, revision) for word in words if word == known), (words or [canary])[0])
+
+
+def _words(value: Any) -> set[str]:
+    if isinstance(value, dict | list):
+        return {word for item in (value.values() if isinstance(value, dict) else value) for word in _words(item)}
+    return {value} if isinstance(value, str) else set()
 
 
 def _by_identity(objects: list[Manifest]) -> dict[tuple[str, str], Manifest]:

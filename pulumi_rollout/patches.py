@@ -7,26 +7,31 @@ none. Not here: what the values mean (`routers/`), and who sends them (`guard.py
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 Operation = dict[str, Any]
 
 
-def patch(before: Any, after: Any, path: str = "") -> list[Operation]:
+def patch(before: Any, after: Any, path: str = "", siblings: Sequence[Any] = ()) -> list[Operation]:
     """From `before` to `after`. A scalar is replaced whatever it is by then, as long as its scalar
-    neighbours in the same object, which say what it belongs to, are as before; a value whose shape
-    changes is replaced as a whole, as long as all of it is as before."""
+    neighbours in the same object, which say what it belongs to, are as before; where there are none, all
+    by which the object differs from others of its list. A value whose shape changes is replaced as a
+    whole, as long as all of it is as before. + siblings: the list that `before` stands in"""
     if _same(before, after):
         return []
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
-        known = [key for key in before if _is_scalar(before[key]) and _same(before[key], after[key])]
+        kept = [key for key in before if _same(before[key], after[key])]
+        known = [key for key in kept if _is_scalar(before[key])]
+        if not known and any(_is_scalar(before[key]) for key in before.keys() - set(kept)):
+            known = [key for key in kept if any(not _same(before[key], one.get(key)) for one in siblings)]
         tests = [_test(_below(path, key), before[key]) for key in known]
         return tests + [step for key in before for step in patch(before[key], after[key], _below(path, key))]
     # A place in a list says nothing about a scalar that stands there.
     scalars = [item for value in (before, after) if isinstance(value, list) for item in value if _is_scalar(item)]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after) and not scalars:
         pairs = enumerate(zip(before, after, strict=True))
-        return [step for index, (old, new) in pairs for step in patch(old, new, _below(path, str(index)))]
+        return [step for index, (old, new) in pairs for step in patch(old, new, _below(path, str(index)), before)]
     replace = {"op": "replace", "path": path, "value": after}
     return [replace] if _is_scalar(before) and _is_scalar(after) else [_test(path, before), replace]
 

@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from pulumi_rollout import gitops
 from pulumi_rollout.adoption import selecting
-from pulumi_rollout.cluster import Cluster
+from pulumi_rollout.cluster import FIELD_MANAGER, Cluster
 from pulumi_rollout.core.state import (
     Action,
     Phase,
@@ -60,11 +60,13 @@ class Performer:
                 for revision in filter(None, (state.revision, state.stable)):
                     self._release_minimum(revision)
             case SetWeight(percent=percent):
+                self._observer.restored = False
                 self._edit(partial(self._with_weight, percent), state)
             case PointApex(revision=revision):
                 self._point_apex(revision, state)
             case Restore():
-                self._edit(partial(self._restored, state), state, leave=True)
+                self._go_home(state)
+                self._observer.restored = True
             case ReplacePod(pod=pod):
                 self._cluster.delete(f"/api/v1/namespaces/{self._inputs.namespace}/pods/{pod}")
             case Resize():
@@ -74,7 +76,7 @@ class Performer:
 
     def leave(self, state: State) -> None:
         """What is still there of the route, as it was before a walk that nobody will go on with."""
-        self._edit(partial(self._restored, state), state.model_copy(update={"phase": Phase.FAILED}), leave=True)
+        self._go_home(state.model_copy(update={"phase": Phase.FAILED}))
 
     def settle(self, revision: str) -> None:
         """What follows a walk that was won, for a run that was cut off before it."""
@@ -100,6 +102,23 @@ class Performer:
         before = self._router.restored(objects, json.loads(state.original), self._backends)
         return gitops.resumed(before, self._inputs.app)
 
+    def _go_home(self, state: State) -> None:
+        self._edit(partial(self._restored, state), state, leave=True)
+        if not self._inputs.route.declared:
+            self._disown()
+
+    def _disown(self) -> None:
+        """Give up the fields that the walk has written in somebody else's route: by the API server's books they are
+        ours now, and their owner's next server-side apply would be refused as a conflict."""
+        for item in self._observer.route_objects(partly=True):
+            entries = item["metadata"].get("managedFields", [])
+            others = [entry for entry in entries if entry.get("manager") != FIELD_MANAGER]
+            if others != entries:
+                # An empty list would leave it as it is; a list of an empty entry resets it.
+                metadata = {**item["metadata"], "managedFields": others or [{}]}
+                ref = {"apiVersion": item["apiVersion"], "kind": item["kind"], "name": metadata["name"]}
+                self._cluster.replace(self._observer.route_path(ref), {**item, "metadata": metadata})
+
     def _edit(self, change: Callable[[list[Manifest]], list[Manifest]], state: State, *, leave: bool = False) -> None:
         """Change the route as it was last looked at: if somebody has written since, this is refused, and
         decided anew at the next look. The way back changes it as it is, and again."""
@@ -110,6 +129,8 @@ class Performer:
             try:
                 self._write(live, change(live), leave=leave)
                 return
+            except ValueError as error:  # somebody has given it a shape that is not understood
+                raise Conflict(str(error), 409) from error
             except (Conflict, NotFound) as error:
                 if not back or attempt + 1 == WRITE_ATTEMPTS:
                     raise Conflict(str(error), 409) from error

@@ -23,10 +23,11 @@ from pulumi_rollout.errors import ClusterError, NotFound
 from pulumi_rollout.guard import Guard, Walk, manifests
 from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL, Inputs
 from pulumi_rollout.parts import Part, parts
-from pulumi_rollout.routers import gateway, nginx
+from pulumi_rollout.routers import gateway, identity, istio, nginx, weight_in
 from tests.fake_api import FakeApi, Fault, Manifest
 from tests.fake_app import ROUTE, FakeApp
 from tests.test_patches import Refused, applied
+from tests.test_routers import read, refs_of
 
 BASE = "/apis/batch/v1/namespaces/prod/jobs"
 JOB = f"{BASE}/rollout-shop-guard"
@@ -86,7 +87,7 @@ def test_from_any_weight_to_none_and_home(app: FakeApp, inputs: Inputs, weight: 
     found = part(inputs, before, before)
     assert found == part(inputs, [now], before), "whether it starts before the walk or takes it up"
     zero = applied(now, found.zero)
-    assert gateway.weight([zero], inputs.backends()) == 0
+    assert weight_in(gateway, [zero], inputs.backends()) == 0
     home = applied(zero, found.home)
     assert home["spec"] == before[0]["spec"]
     assert applied(home, found.done) == home
@@ -110,7 +111,7 @@ def test_other_peoples_rules_may_change_meanwhile(app: FakeApp, inputs: Inputs) 
     now["metadata"]["annotations"] = {"a": "b"}
     now["spec"]["hostnames"] = ["another.example.com"]
     after = applied(applied(now, found.zero), found.home)
-    assert gateway.weight([after], inputs.backends()) is None
+    assert weight_in(gateway, [after], inputs.backends()) is None
     assert after["spec"]["rules"][1] == now["spec"]["rules"][1]
     assert after["metadata"] == now["metadata"]
 
@@ -167,16 +168,50 @@ def test_what_the_walk_has_made_stays_at_weight_0(app: FakeApp, inputs: Inputs) 
     with pytest.raises(Refused):
         applied(made, found.done)
     zero = applied(made, found.zero)
-    assert nginx.weight([*before, {**zero, "metadata": {**zero["metadata"], "labels": nginx.OURS}}], backends) == 0
+    assert weight_in(nginx, [*before, {**zero, "metadata": {**zero["metadata"], "labels": nginx.OURS}}], backends) == 0
     assert zero["metadata"]["annotations"]["field.cattle.io/publicEndpoints"] == "theirs"
     assert applied(zero, found.done) == applied(zero, found.home) == zero
 
 
+@pytest.mark.parametrize("fixture", ["istio/subsets", "istio/subsets-own-service", "istio/traffic-policy"])
+def test_each_object_of_a_mesh_has_a_trace_of_the_walk_and_goes_back(inputs: Inputs, fixture: str) -> None:
+    _, read_ = read(fixture)
+    original = json.loads(json.dumps(read_["before"]).replace("podinfo", "shop"))
+    route = inputs.route.model_copy(update={"router": "istio", "objects": refs_of(original)})
+    on_mesh = inputs.model_copy(update={"route": route})
+    backends = on_mesh.backends()
+    walked = {identity(item): item for item in istio.with_weight(original, backends, 30)}
+    found = parts(on_mesh, lambda ref: f"/apis/x/v1/namespaces/shop/{ref['kind']}/{ref['name']}", original, original)
+    assert found
+    for one in found:
+        item = walked[one.plural, one.name]
+        rest = next(i for i in original if identity(i) == (one.plural, one.name))
+        assert one.trace in json.dumps(item["spec"]) and one.trace not in json.dumps(rest["spec"])
+        home = applied(applied(item, one.zero), one.home)
+        assert home["spec"] == rest["spec"] and one.trace not in json.dumps(home["spec"])
+
+
+def test_other_peoples_destinations_are_not_taken_for_ours(inputs: Inputs) -> None:
+    """A rule with as many, inserted where ours was: neither of them has a name beside its weight."""
+    original = istio.Route().objects("shop", "prod", 9898)
+    route = inputs.route.model_copy(update={"router": "istio", "objects": refs_of(original)})
+    on_mesh = inputs.model_copy(update={"route": route})
+    [found] = parts(on_mesh, lambda ref: "/apis/x/v1/namespaces/shop/virtualservices/shop", original, original)
+    [now] = istio.with_weight(original, on_mesh.backends(), 30)
+    theirs = [{"destination": {"host": host}, "weight": 50} for host in ("cart-a", "cart-b")]
+    for rule in now["spec"]["http"]:
+        if len(rule["route"]) == 2:
+            rule["route"] = theirs
+    for operations in (found.zero, found.home):
+        with pytest.raises(Refused):
+            applied(now, operations)
+
+
 def test_names_for_kubectl() -> None:
-    assert Part("networking.istio.io", "v1", "virtualservices", "shop", [], [], []).resource == (
+    assert Part("networking.istio.io", "v1", "virtualservices", "shop", [], [], [], "shop-v2").resource == (
         "virtualservices.v1.networking.istio.io/shop"
     )
-    assert Part("", "v1", "services", "shop", [], [], []).resource == "services/shop"
+    assert Part("", "v1", "services", "shop", [], [], [], "shop-v2").resource == "services/shop"
 
 
 # Its objects.
@@ -271,10 +306,11 @@ def test_a_kubelet_hands_on_what_was_meant(app: FakeApp, inputs: Inputs) -> None
 
     shell, option, script, zeroth, *words = [expanded(word) for word in container["command"]]
     assert (shell, option, script, zeroth) == ("/bin/sh", "-c", guard.SCRIPT.read_text(), "guard")
-    resource, *patches = words
+    resource, *patches, trace = words
     assert resource == "httproutes.v1.gateway.networking.k8s.io/shop"
     found = part(inputs, live(app), live(app))
     assert [json.loads(text) for text in patches] == [found.done, found.zero, found.home]
+    assert trace == found.trace == "shop-v2"
 
 
 # Its life.
@@ -412,7 +448,7 @@ class Script:
         walk = {"WALK": "v2-17", "REVISION": "v1", "APEX": "APEX", "LIMIT_POLLS": str(limit), "LIMIT_SECONDS": "60"}
         path = f"{self.folder}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
-            ["sh", "-c", guard.SCRIPT.read_text(), "guard", "httproutes/shop", "DONE", "ZERO", "HOME"],
+            ["sh", "-c", guard.SCRIPT.read_text(), "guard", "httproutes/shop", "DONE", "ZERO", "HOME", "shop-both"],
             env={**pauses, **names, **walk, "PATH": path, "HOME": str(self.folder)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
@@ -574,6 +610,14 @@ def test_a_route_that_does_not_know_the_canary_needs_nothing(script: Script) -> 
     script.run()
     assert [call for call in script.calls if call.endswith(("ZERO ", "HOME "))] == []
     assert script.writes[-1] == "patch deployment shop-v2"
+
+
+def test_a_route_that_leads_to_the_canary_without_its_name(script: Script) -> None:
+    """As to subsets of one Service."""
+    script.answer("httproutes-shop", "… shop-both, subset canary …")
+    script.run()
+    assert script.writes == ALL_BACK
+    assert (script.folder / "home").exists()
 
 
 def test_an_object_that_is_not_there_needs_nothing(script: Script) -> None:

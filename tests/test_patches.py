@@ -150,6 +150,17 @@ def test_a_weight_is_replaced_whatever_it_is_where_the_backend_is_the_same() -> 
     ]
 
 
+def test_a_weight_without_a_name_beside_it_is_replaced_where_the_rest_is_the_same() -> None:
+    """The rest by which it differs from its neighbours, that is: what they have in common says nothing."""
+    shared = {"headers": {"x": "y"}}
+    before = [{"to": {"host": host}, "weight": 50, **shared} for host in ("shop", "shop-v2")]
+    after = [before[0], {**before[1], "weight": 0}]
+    assert patch(before, after) == [
+        {"op": "test", "path": "/1/to", "value": {"host": "shop-v2"}},
+        {"op": "replace", "path": "/1/weight", "value": 0},
+    ]
+
+
 def test_names_with_slashes_and_tildes() -> None:
     before = {"annotations": {"nginx.io/weight~": "30", "team": "shop"}}
     after = {"annotations": {"nginx.io/weight~": "0", "team": "shop"}}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.routers import contour
+from pulumi_rollout.routers import contour, weight_in
 from tests.test_routers import BACKENDS
 
 
@@ -43,7 +43,7 @@ def service(name: str, weight: int | None = None, **more: Any) -> dict[str, Any]
     ],
 )
 def test_weights_as_contour_reads_them(services: list[Any], percent: int | None) -> None:
-    assert contour.weight(proxy(services), BACKENDS) == percent
+    assert weight_in(contour, proxy(services), BACKENDS) == percent
 
 
 def test_what_is_beside_the_backends_may_change_meanwhile() -> None:
@@ -57,7 +57,7 @@ def test_what_is_beside_the_backends_may_change_meanwhile() -> None:
 
 def test_routes_of_other_shapes() -> None:
     with pytest.raises(ValueError) as caught:
-        contour.weight(proxy([service("s1"), service("s2")], []), BACKENDS)
+        weight_in(contour, proxy([service("s1"), service("s2")], []), BACKENDS)
     assert str(caught.value) == (
         "no route of the HTTPProxy has podinfo as its only backend: spec.routes[0].services of HTTPProxy podinfo names "
         "s1 and s2, spec.routes[1].services of HTTPProxy podinfo names no backend"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulumi_rollout.routers import gateway
+from pulumi_rollout.routers import gateway, weight_in
 from tests.test_routers import BACKENDS
 
 
@@ -71,13 +71,13 @@ def test_a_route_whose_rules_were_changed_meanwhile_gets_the_apex_alone() -> Non
     ],
 )
 def test_weights_of_somebody_elses_edit_are_never_understated(rules: list[Any], percent: int | None) -> None:
-    assert gateway.weight(route(*rules), BACKENDS) == percent
+    assert weight_in(gateway, route(*rules), BACKENDS) == percent
 
 
 @given(st.integers(0, 1_000_000), st.integers(0, 1_000_000))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_any_weight_is_read_as_its_share_rounded_up(apex: int, canary: int) -> None:
-    percent = gateway.weight(route([ref("podinfo", apex), ref("podinfo-v2", canary)]), BACKENDS)
+    percent = weight_in(gateway, route([ref("podinfo", apex), ref("podinfo-v2", canary)]), BACKENDS)
     assert percent is not None
     assert percent - 1 < (100 * canary / (apex + canary) if apex + canary else 0) <= percent
 
@@ -105,7 +105,7 @@ NOT_OURS: dict[str, tuple[list[Any], str]] = {
 @pytest.mark.parametrize(("objects", "sentence"), NOT_OURS.values(), ids=NOT_OURS)
 def test_a_shape_that_is_not_ours(objects: list[Any], sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
-        gateway.weight(objects, BACKENDS)
+        weight_in(gateway, objects, BACKENDS)
     assert str(caught.value) == sentence
     assert gateway.with_weight(objects, BACKENDS, 50) == objects
 
@@ -113,7 +113,7 @@ def test_a_shape_that_is_not_ours(objects: list[Any], sentence: str) -> None:
 def test_others_backends_beside_the_canary_are_seen_in_any_rule() -> None:
     """The rule is nobody's any more, and the canary's share in it would stay for ever."""
     with pytest.raises(ValueError, match=r"spec.rules\[1\].backendRefs of HTTPRoute podinfo names other"):
-        gateway.weight(route(BOTH, [*BOTH, ref("other")]), BACKENDS)
+        weight_in(gateway, route(BOTH, [*BOTH, ref("other")]), BACKENDS)
 
 
 def condition(kind: str, status: str = "True", seen: int = 3, message: str = "") -> dict[str, Any]:
@@ -183,7 +183,7 @@ def test_a_parent_without_namespace_is_in_the_routes_own() -> None:
 
 def test_the_declared_route_is_at_rest_and_ours() -> None:
     objects = gateway.Route(["podinfo.example.com"], "infra/public").objects("podinfo", "shop", 9898)
-    assert gateway.weight(objects, BACKENDS) is None
+    assert weight_in(gateway, objects, BACKENDS) is None
     assert objects[0]["spec"]["parentRefs"] == [{"name": "public", "namespace": "infra"}]
     assert gateway.restored(gateway.with_weight(objects, BACKENDS, 20), objects, BACKENDS) == objects
     assert gateway.Route([], "public").objects("podinfo", "shop", 9898)[0]["spec"]["parentRefs"] == [{"name": "public"}]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.routers import alb, skipper
+from pulumi_rollout.routers import alb, skipper, weight_in
 from tests.test_routers import BACKENDS, PERCENTS, read
 
 Manifest = dict[str, Any]
@@ -37,24 +37,44 @@ def test_weights_in_annotations_come_to_a_hundred(percent: int) -> None:
         ({"podinfo": 0.999, "podinfo-v2": 0.001}, 1),
         ({"podinfo": 3}, 0),
         ({"podinfo-v2": 3}, 100),
-        ({}, 0),
+        ({}, 50),
+        ({"podinfo": 0, "podinfo-v2": 0}, 50),
         ({"podinfo": 1, "podinfo-v2": 2, "other": 100}, 67),
     ],
 )
 def test_fractions_of_somebody_elses_edit_are_never_understated(written: Manifest, percent: int) -> None:
     [ingress] = deepcopy(read("skipper/under-way")[1]["before"])
     ingress["metadata"]["annotations"][skipper.ANNOTATION] = json.dumps(written)
-    assert skipper.weight([ingress], BACKENDS) == percent
+    assert weight_in(skipper, [ingress], BACKENDS) == percent
 
 
 @pytest.mark.parametrize("written", ["", "[]", "podinfo: 1", '{"podinfo": "most"}', '{"podinfo": null}'])
 def test_an_annotation_that_is_no_json_of_weights(written: str) -> None:
     [ingress] = deepcopy(read("skipper/under-way")[1]["before"])
     ingress["metadata"]["annotations"][skipper.ANNOTATION] = written
-    with pytest.raises(
-        ValueError, match=r"^annotation zalando.org/backend-weights of Ingress my-app has no JSON object"
-    ):
-        skipper.weight([ingress], BACKENDS)
+    assert weight_in(skipper, [ingress], BACKENDS) == 50, "as Skipper has it: evenly"
+    [after] = skipper.with_weight([ingress], BACKENDS, 0)
+    assert weights(after) == {"podinfo": 100, "podinfo-v2": 0}
+
+
+def test_an_annotation_that_became_unreadable_is_put_back() -> None:
+    original = read("skipper/several-paths")[1]["before"]
+    [ingress] = skipper.with_weight(original, BACKENDS, 10)
+    ingress["metadata"]["annotations"][skipper.ANNOTATION] = "{podinfo: 1"
+    assert skipper.restored([ingress], original, BACKENDS) == original
+    assert skipper.restored(skipper.with_weight([ingress], BACKENDS, 0), original, BACKENDS) == original
+
+
+def test_a_path_shared_with_a_third_service_needs_an_ingress_of_its_own() -> None:
+    """Its share is one of the whole Ingress: at 100 % for the canary it would get everything on such a path."""
+    [ingress] = deepcopy(read("skipper/plain")[1]["before"])
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+    third = {"service": {"name": "cart", "port": {"number": 80}}}
+    paths += [
+        {**path, "path": "/old", "backend": backend} for path in paths[:1] for backend in (path["backend"], third)
+    ]
+    with pytest.raises(ValueError, match=r"of /old of Ingress \S+ names cart beside podinfo, and the weights hold for"):
+        weight_in(skipper, [ingress], BACKENDS)
 
 
 def test_other_weights_that_were_changed_meanwhile_stay() -> None:
@@ -85,9 +105,17 @@ def test_paths_that_do_not_take_part_keep_the_apex() -> None:
 def test_an_action_that_is_no_json() -> None:
     [ingress] = deepcopy(read("alb/plain")[1]["before"])
     ingress["metadata"]["annotations"]["alb.ingress.kubernetes.io/actions.podinfo"] = "forward"
-    where = r'^metadata.annotations\["alb.ingress.kubernetes.io/actions.podinfo"\] of Ingress podinfo is no JSON$'
+    where = r'metadata.annotations\["alb.ingress.kubernetes.io/actions.podinfo"\] of Ingress podinfo names no backend$'
     with pytest.raises(ValueError, match=where):
-        alb.weight([ingress], BACKENDS)
+        weight_in(alb, [ingress], BACKENDS)
+
+
+def test_somebody_elses_action_may_be_unreadable() -> None:
+    [ingress] = deepcopy(read("alb/plain")[1]["before"])
+    ingress["metadata"]["annotations"][f"{alb.ACTION}theirs"] = "forward"
+    [after] = alb.with_weight([ingress], BACKENDS, 10)
+    assert weight_in(alb, [after], BACKENDS) == 10
+    assert alb.restored([after], [ingress], BACKENDS) == [ingress]
 
 
 def test_a_path_to_a_service_by_itself_is_not_an_action() -> None:
@@ -95,10 +123,10 @@ def test_a_path_to_a_service_by_itself_is_not_an_action() -> None:
     with pytest.raises(
         ValueError, match=r"^no forward action of the Ingress has podinfo as its only backend \(annotations"
     ):
-        alb.weight([ingress], BACKENDS)
+        weight_in(alb, [ingress], BACKENDS)
     listed = {**ingress, "metadata": {"name": "podinfo", "annotations": {f"{alb.ACTION}x": "[]"}}}
     with pytest.raises(ValueError, match="names no backend"):
-        alb.weight([listed], BACKENDS)
+        weight_in(alb, [listed], BACKENDS)
 
 
 def test_an_action_whose_original_is_not_known_gets_the_apex_alone() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pulumi_rollout import inputs
-from pulumi_rollout.routers import ROUTERS, appmesh, gateway, gloo, identity, istio, knative, made, parts_of
+from pulumi_rollout.routers import ROUTERS, appmesh, gateway, gloo, identity, istio, knative, made, parts_of, weight_in
 from tests.declared_routes import DECLARED
 from tests.fake_app import FakeApp
 from tests.fake_world import FakeEngine
@@ -46,11 +46,11 @@ def test_the_forms_of_a_host(host: str, ours: bool) -> None:
     route = {"apiVersion": istio.API_VERSION, "kind": "VirtualService", "metadata": {"name": "podinfo"}}
     objects = [{**route, "spec": {"http": [{"route": [{"destination": {"host": host}}]}]}}]
     if ours:
-        assert istio.weight(objects, BACKENDS) is None
-        assert istio.weight(istio.with_weight(objects, BACKENDS, 7), BACKENDS) == 7
+        assert weight_in(istio, objects, BACKENDS) is None
+        assert weight_in(istio, istio.with_weight(objects, BACKENDS, 7), BACKENDS) == 7
     else:
         with pytest.raises(ValueError, match="no rule of the VirtualService has podinfo as its only backend"):
-            istio.weight(objects, BACKENDS)
+            weight_in(istio, objects, BACKENDS)
 
 
 def test_rules_of_a_virtual_service_are_chosen_by_name_or_position() -> None:
@@ -68,7 +68,29 @@ def test_a_route_that_shares_with_a_third_is_named() -> None:
     with pytest.raises(
         ValueError, match=r"^spec.http\[3\].route of VirtualService front names reviews, and should name"
     ):
-        istio.weight(fixture["before"], BACKENDS.model_copy(update={"rules": ("shared",)}))
+        weight_in(istio, fixture["before"], BACKENDS.model_copy(update={"rules": ("shared",)}))
+
+
+def test_a_subset_of_somebody_elses_is_named() -> None:
+    [route] = deepcopy(read("istio/plain")[1]["before"])
+    for rule in route["spec"]["http"]:
+        for one in rule["route"]:
+            one["destination"]["subset"] = "v1"
+    with pytest.raises(ValueError, match=r"of VirtualService \S+ names subset v1 of podinfo"):
+        weight_in(istio, [route], BACKENDS)
+
+
+@pytest.mark.parametrize("name", ["stable", "canary"])
+def test_somebody_elses_subset_of_our_name_is_refused(name: str) -> None:
+    """It would be taken for one that a walk has left."""
+    _, fixture = read("istio/subsets")
+    objects = deepcopy(fixture["before"])
+    objects[1]["spec"]["subsets"] = [{"name": name, "labels": {"track": name}}]
+    with pytest.raises(
+        ValueError, match=f"^spec.subsets of DestinationRule podinfo-revisions has one of the name {name},"
+    ):
+        weight_in(istio, objects, BACKENDS)
+    assert weight_in(istio, istio.with_weight(fixture["before"], BACKENDS, 10), BACKENDS) == 10
 
 
 def test_subsets_need_the_apex_and_its_label() -> None:
@@ -79,7 +101,7 @@ def test_subsets_need_the_apex_and_its_label() -> None:
             del broken[0]["spec"]["selector"]["pulumi-rollout/revision"]
         assert istio.with_weight(broken, BACKENDS, 10) == broken
         with pytest.raises(ValueError, match="Service podinfo selects no pulumi-rollout/revision, by which subsets"):
-            istio.weight(broken, BACKENDS)
+            weight_in(istio, broken, BACKENDS)
 
 
 def test_subsets_of_a_walk_that_was_given_up_go_with_the_next_one() -> None:
@@ -134,10 +156,8 @@ def test_a_single_destination_that_was_edited_meanwhile_stays_a_list() -> None:
 def test_subsets_of_an_upstream_are_not_ours() -> None:
     _, fixture = read("gloo/upstream-group")
     fixture["before"][0]["spec"]["destinations"][0]["destination"]["subset"] = {"values": {"version": "v1"}}
-    with pytest.raises(
-        ValueError, match=r"spec.destinations of UpstreamGroup my-service-group names a backend that is no"
-    ):
-        gloo.weight(fixture["before"], BACKENDS)
+    with pytest.raises(ValueError, match=r"spec.destinations of UpstreamGroup my-service-group names a subset$"):
+        weight_in(gloo, fixture["before"], BACKENDS)
 
 
 def test_app_mesh_needs_the_node_of_the_apex() -> None:
@@ -147,7 +167,7 @@ def test_app_mesh_needs_the_node_of_the_apex() -> None:
     node["spec"]["serviceDiscovery"] = {"awsCloudMap": {"namespaceName": "shop", "serviceName": "podinfo"}}
     for broken in ([router], [node, router]):
         with pytest.raises(ValueError, match=r"^VirtualNode podinfo with spec.serviceDiscovery.dns, from which"):
-            appmesh.weight(broken, BACKENDS)
+            weight_in(appmesh, broken, BACKENDS)
     assert appmesh.with_weight([router], BACKENDS, 10) == [router]
     assert appmesh.with_weight([node, router], BACKENDS, 10) == [node, router]
 
@@ -189,7 +209,7 @@ def test_a_knative_service_is_refused_with_the_reason(kind: str) -> None:
         "spec": {"traffic": [{"revisionName": "hello-00001", "percent": 100}]},
     }
     with pytest.raises(ValueError) as caught:
-        knative.weight([service], BACKENDS)
+        weight_in(knative, [service], BACKENDS)
     assert str(caught.value) == (
         f"{kind} hello of serving.knative.dev/v1 splits requests among revisions of Knative's own, and not among"
         " Services like podinfo: name an Ingress"
@@ -201,7 +221,7 @@ def test_what_is_missing_is_said_in_the_words_of_the_kind() -> None:
     _, fixture = read("gateway/grpc")
     fixture["before"][0]["spec"]["rules"] = []
     with pytest.raises(ValueError, match=r"^no rule of the GRPCRoute has podinfo as its only backend \(spec.rules\)$"):
-        gateway.weight(fixture["before"], BACKENDS)
+        weight_in(gateway, fixture["before"], BACKENDS)
     assert gateway.problem(fixture["before"]) == "no Gateway has taken the GRPCRoute yet (status.parents is empty)"
 
 
@@ -211,9 +231,9 @@ def test_what_is_declared_is_at_rest_and_ours(name: str) -> None:
     router, objects = ROUTERS[route.router], route.objects("podinfo", "shop", 9898)
     if name == "istio, subsets":
         objects.insert(0, read("istio/subsets")[1]["before"][0])
-    assert router.weight(objects, BACKENDS) is None
+    assert weight_in(router, objects, BACKENDS) is None
     walked = router.with_weight(objects, BACKENDS, 20)
-    assert router.weight(walked, BACKENDS) == 20
+    assert weight_in(router, walked, BACKENDS) == 20
     parts = [identity(ref) for ref in parts_of(router, refs_of(objects), BACKENDS)]
     assert [identity(item) for item in walked] == [one for one in parts if one in map(identity, walked)]
     assert router.restored(walked, objects, BACKENDS) == objects

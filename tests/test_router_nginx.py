@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.routers import ROUTERS, nginx, parts_of
+from pulumi_rollout.routers import ROUTERS, nginx, parts_of, weight_in
 from tests.test_routers import BACKENDS, refs_of
 
 AT_REST = nginx.Route(["a.example.com"], tls_secret="cert").objects("podinfo", "shop", 9898)
@@ -45,12 +45,12 @@ def annotated(**annotations: str | None) -> list[dict[str, Any]]:
     ],
 )
 def test_the_weight_as_controllers_read_it(annotations: dict[str, Any], percent: int) -> None:
-    assert nginx.weight(annotated(**annotations), BACKENDS) == percent
+    assert weight_in(nginx, annotated(**annotations), BACKENDS) == percent
 
 
 def test_a_weight_that_is_no_number() -> None:
     with pytest.raises(ValueError) as caught:
-        nginx.weight(annotated(canary_weight="many"), BACKENDS)
+        weight_in(nginx, annotated(canary_weight="many"), BACKENDS)
     assert str(caught.value) == (
         "Ingress podinfo-canary has no number in metadata.annotations[nginx.ingress.kubernetes.io/canary-weight]"
     )
@@ -62,7 +62,7 @@ def test_an_ingress_of_that_name_that_is_somebody_elses() -> None:
     theirs["metadata"]["labels"] = {}
     objects = [*AT_REST, theirs]
     with pytest.raises(ValueError) as caught:
-        nginx.weight(objects, BACKENDS)
+        weight_in(nginx, objects, BACKENDS)
     assert str(caught.value) == (
         "Ingress podinfo-canary is there already, and a rollout would make one of that name: rename it"
     )
@@ -74,7 +74,7 @@ def test_a_canary_of_another_revision() -> None:
     objects = walked()
     objects[1]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] = "podinfo-v1"
     with pytest.raises(ValueError) as caught:
-        nginx.weight(objects, BACKENDS)
+        weight_in(nginx, objects, BACKENDS)
     assert str(caught.value) == (
         "Ingress podinfo-canary names podinfo-v1 in spec.rules, and should name podinfo-v2 alone"
     )
@@ -106,7 +106,7 @@ NONE = "no path of the Ingress has podinfo as its backend"
 def test_shapes_that_are_not_ours(spec: dict[str, Any], sentence: str) -> None:
     objects = [{**AT_REST[0], "spec": spec}]
     with pytest.raises(ValueError) as caught:
-        nginx.weight(objects, BACKENDS)
+        weight_in(nginx, objects, BACKENDS)
     assert str(caught.value) == sentence
     assert nginx.with_weight(objects, BACKENDS, 50) == objects
 
@@ -135,7 +135,7 @@ def test_rules_are_known_by_their_host_or_position() -> None:
         _, canary = nginx.with_weight(objects, BACKENDS.model_copy(update={"rules": rules}), 10)
         assert [rule["host"] for rule in canary["spec"]["rules"]] == ["b.example.com"]
     with pytest.raises(ValueError, match=r"^there is no rule c in the route; there are: a.example.com, b.example.com$"):
-        nginx.weight(objects, BACKENDS.model_copy(update={"rules": ("c",)}))
+        weight_in(nginx, objects, BACKENDS.model_copy(update={"rules": ("c",)}))
 
 
 def test_the_declared_route() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pulumi_rollout.core.targets import Backends
-from pulumi_rollout.routers import gateway
+from pulumi_rollout.routers import gateway, weight_in
 from tests.test_router_gateway import APEX, BOTH, backends_of, ref, route
 from tests.test_routers import BACKENDS
 
@@ -30,8 +30,8 @@ def test_only_rules_that_are_named_take_part() -> None:
     for rules in (("web", "admin"), (1, 2), (1, "admin")):
         walked = gateway.with_weight(three, only(*rules), 30)
         assert backends_of(walked) == [APEX, BOTH, BOTH]
-        assert gateway.weight(walked, only(*rules)) == 30
-        assert gateway.weight(walked, only("api")) is None, "another walk's rules are not looked at"
+        assert weight_in(gateway, walked, only(*rules)) == 30
+        assert weight_in(gateway, walked, only("api")) == 30, "whatever lists the canary is this walk's"
         assert gateway.restored(walked, three, only(*rules)) == three
 
 
@@ -75,7 +75,7 @@ REFUSED: dict[str, tuple[list[Any], tuple[str | int, ...], str]] = {
 @pytest.mark.parametrize(("objects", "rules", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_rules_that_cannot_take_part(objects: list[Any], rules: tuple[str | int, ...], sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
-        gateway.weight(objects, only(*rules))
+        weight_in(gateway, objects, only(*rules))
     assert str(caught.value) == sentence
 
 
@@ -91,7 +91,35 @@ def test_rules_that_were_moved_find_what_they_had() -> None:
     rules = walked[0]["spec"]["rules"]
     walked[0]["spec"]["rules"] = [{"matches": ["new"], "backendRefs": [ref("podinfo")]}, rules[1], rules[0]]
     back = gateway.restored(walked, before, BACKENDS)
-    assert backends_of(back) == [[ref("podinfo", 1)], [ref("podinfo", 7)], [ref("podinfo", 1)]]
+    assert backends_of(back) == [[ref("podinfo")], [ref("podinfo", 7)], [ref("podinfo", 1)]]
+
+
+def test_positions_are_those_from_before_the_walk() -> None:
+    """Somebody inserts a rule before ours, which then has the number of another."""
+    before = matching(route(APEX, APEX), "/a", "/b")
+    walked = gateway.with_weight(before, only(1), 30)
+    theirs = {"matches": [{"path": {"value": "/c"}}], "backendRefs": [ref("podinfo")]}
+    walked[0]["spec"]["rules"].insert(0, theirs)
+    assert gateway.shares(walked, only(1)) == [30]
+    walked = gateway.with_weight(walked, only(1), 60)
+    assert backends_of(walked) == [[ref("podinfo")], APEX, [ref("podinfo", 40), ref("podinfo-v2", 60)]]
+    assert backends_of(gateway.restored(walked, before, only(1))) == [[ref("podinfo")], APEX, APEX]
+
+
+def test_a_rule_that_lost_the_canary_is_still_ours() -> None:
+    walked = gateway.with_weight(route(APEX, APEX, APEX), only(0, 1), 30)
+    walked[0]["spec"]["rules"][1]["backendRefs"] = [ref("podinfo")]
+    assert gateway.shares(walked, only(0, 1)) == [30, None]
+
+
+def test_another_port_of_the_apex_is_somebody_elses() -> None:
+    """The canary's Service has one port."""
+    grpc = [{"name": "podinfo", "port": 9090}]
+    two = route(APEX, grpc)
+    assert backends_of(gateway.with_weight(two, BACKENDS, 30)) == [BOTH, grpc]
+    with pytest.raises(ValueError) as caught:
+        gateway.shares(two, only(1))
+    assert "backendRefs of HTTPRoute podinfo names another port of podinfo, and should name" in str(caught.value)
 
 
 def test_a_rule_whose_match_was_changed_keeps_its_place() -> None:

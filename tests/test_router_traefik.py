@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.routers import traefik
+from pulumi_rollout.routers import traefik, weight_in
 from tests.test_routers import BACKENDS
 
 
@@ -49,7 +49,7 @@ NONE = "no weighted TraefikService and no route of an IngressRoute has podinfo a
 )
 def test_shapes_that_are_not_ours(objects: list[Any], sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
-        traefik.weight(objects, BACKENDS)
+        weight_in(traefik, objects, BACKENDS)
     assert str(caught.value) == sentence
 
 

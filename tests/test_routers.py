@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulumi_rollout.core.targets import Backends, Target
-from pulumi_rollout.routers import ROUTERS, Router, identity, parts_of
+from pulumi_rollout.routers import ROUTERS, Router, identity, parts_of, weight_in
 
 Manifest = dict[str, Any]
 
@@ -117,7 +117,7 @@ def test_fixture_says_where_it_is_from(name: str) -> None:
 @every_percent
 def test_the_weight_that_was_set_is_read(name: str, percent: int) -> None:
     router, fixture = read(name)
-    assert router.weight(router.with_weight(fixture["before"], BACKENDS, percent), BACKENDS) == percent
+    assert weight_in(router, router.with_weight(fixture["before"], BACKENDS, percent), BACKENDS) == percent
 
 
 @every_fixture
@@ -191,7 +191,7 @@ def test_setting_a_weight_twice_is_setting_it_once(name: str) -> None:
 def test_restored_is_exact(name: str) -> None:
     router, fixture = read(name)
     original = fixture["before"]
-    assert router.weight(original, BACKENDS) is None
+    assert weight_in(router, original, BACKENDS) is None
     walked = router.with_weight(router.with_weight(original, BACKENDS, 10), BACKENDS, 100)
     for item in walked:
         item["metadata"]["resourceVersion"] = "99"
@@ -202,8 +202,8 @@ def test_restored_is_exact(name: str) -> None:
         now["metadata"]["resourceVersion"] = before["metadata"].get("resourceVersion")
         rest = {**before, "metadata": {"resourceVersion": None, **before["metadata"]}}
         assert json.dumps(now, sort_keys=True) == json.dumps(rest, sort_keys=True)
-    assert router.weight(back, BACKENDS) is None
-    assert router.weight(walked, BACKENDS) == 100, "the input is not changed"
+    assert weight_in(router, back, BACKENDS) is None
+    assert weight_in(router, walked, BACKENDS) == 100, "the input is not changed"
     assert router.restored(back, original, BACKENDS) == back
 
 
@@ -233,7 +233,7 @@ def test_objects_are_known_by_their_parts_and_in_their_order(name: str, percent:
 def test_without_a_route_it_is_said_what_is_missing(name: str) -> None:
     router, _ = read(name)
     with pytest.raises(ValueError, match=BACKENDS.apex.service):
-        router.weight([], BACKENDS)
+        weight_in(router, [], BACKENDS)
     assert router.with_weight([], BACKENDS, 10) == []
     assert router.restored([], [], BACKENDS) == []
 
@@ -263,6 +263,7 @@ def test_the_published_role_allows_what_a_walk_writes(name: str) -> None:
 
 # Over generated objects: the vendors' with other names, and what a user may declare.
 
+PORT = BACKENDS.apex.port
 names = st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
 
 
@@ -272,12 +273,16 @@ def walks(draw: st.DrawFn) -> tuple[Router, list[Manifest], Backends]:
     app, revision = draw(names), draw(names)
     port = draw(st.integers(1, 65535))
     apex = Target(namespace="shop", service=app, port=port)
-    backends = Backends(apex=apex, canary=Target(namespace="shop", service=f"{app}-{revision}", port=port))
+    canary = Target(namespace="shop", service=f"{app}-{revision}", port=port)
+    backends = Backends(apex=apex, canary=canary)
     if draw(st.booleans()):
         fixture = draw(st.sampled_from(AT_REST))
         router, read_ = read(fixture)
         text = json.dumps(read_["before"]).replace("podinfo-v2", f"{app}-{revision}").replace("podinfo", app)
-        return router, json.loads(text), backends
+        ports = {
+            name: target.model_copy(update={"port": PORT}) for name, target in (("apex", apex), ("canary", canary))
+        }
+        return router, json.loads(text), backends.model_copy(update=ports)
     module = ROUTERS[draw(st.sampled_from(ABLE))]
     return module, draw(st.builds(module.Route)).objects(app, "shop", port), backends
 
@@ -289,10 +294,10 @@ def test_any_walk_reads_what_it_writes_and_leaves_no_trace(
 ) -> None:
     router, original, backends = walk
     before = deepcopy(original)
-    assert router.weight(original, backends) is None
+    assert weight_in(router, original, backends) is None
     objects = original
     for percent in percents:
         objects = router.with_weight(objects, backends, percent)
-        assert router.weight(objects, backends) == percent
+        assert weight_in(router, objects, backends) == percent
         assert objects == router.with_weight(original, backends, percent), "the way there does not matter"
     assert router.restored(objects, original, backends) == original == before

@@ -62,12 +62,12 @@ def lacking(plan: Plan, state: State, seen: Seen, move: Move) -> str | None:
         case Capacity(percent):
             return _capacity_unmet(plan, state, seen, percent)
         case Weight(percent):
-            if seen.weight_percent != percent:
-                held = held_back(plan, state) if percent > (seen.weight_percent or 0) else None
+            if not _has(seen, percent):
+                held = held_back(plan, state) if percent > (seen.lowest_percent or 0) else None
                 return held or too_few(seen, percent) or f"the route does not have weight {percent} yet"
             return seen.route_problem
         case Dwell(step):
-            if seen.weight_percent != state.weight_percent:
+            if not _has(seen, state.weight_percent):
                 return f"the route does not have weight {state.weight_percent} any more{because(seen.route_problem)}"
             return _dwell_unmet(plan, state, seen.now - state.move_at, step)
         case Home() | Leave():
@@ -97,13 +97,21 @@ def edited(state: State, seen: Seen, move: Move) -> str | None:
     """What somebody else has made of a weight that the walk has seen in place; None while it stands, or is on its
     way. At weight 0, a canary that is not listed is as good."""
     stands = isinstance(move, Dwell) or (isinstance(move, Capacity) and state.phase is not Phase.PREPARING)
-    if not stands or (seen.weight_percent or 0) == state.weight_percent:
+    wanted = state.weight_percent
+    if not stands or (seen.weight_percent or 0) == (seen.lowest_percent or 0) == wanted:
         return None
-    if seen.weight_percent is None:
-        found = f"it does not list the new version, which had weight {state.weight_percent}"
+    if seen.lowest_percent is None:
+        which = "it" if seen.weight_percent is None else "one of its rules"
+        found = f"{which} does not list the new version, which had weight {wanted}"
     else:
-        found = f"it has weight {seen.weight_percent} instead of {state.weight_percent}"
+        other = seen.lowest_percent if seen.weight_percent == wanted else seen.weight_percent
+        found = f"{'one of its rules' if seen.shares else 'it'} has weight {other} instead of {wanted}"
     return f"somebody has edited the route: {found}{because(seen.route_problem)}"
+
+
+def _has(seen: Seen, percent: int) -> bool:
+    """Whether every rule of ours has this weight."""
+    return seen.weight_percent == seen.lowest_percent == percent
 
 
 def _capacity_unmet(plan: Plan, state: State, seen: Seen, percent: int) -> str | None:

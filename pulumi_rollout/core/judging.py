@@ -79,7 +79,7 @@ def _judged(plan: Plan, state: State, seen: Seen) -> State:
     at = Look(
         now=seen.now,
         weight_percent=state.weight_percent,
-        in_place=seen.weight_percent == state.weight_percent and seen.route_problem is None,
+        in_place=seen.weight_percent == seen.lowest_percent == state.weight_percent and seen.route_problem is None,
         preparing=_is_before_traffic(state) and not promoted,
         promoted=promoted,
         warm_until=(inf if state.warm_until is None else state.warm_until) if plan.limits.warms_up else 0.0,

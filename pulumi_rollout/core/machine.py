@@ -103,8 +103,8 @@ def _with_met(plan: Plan, state: State, seen: Seen) -> State:
 def _with_entry(plan: Plan, state: State, seen: Seen) -> State:
     """Note whether the canary still enters the route, also after somebody has taken it out: proxies learn of a
     backend and of its weight separately."""
-    enters = seen.weight_percent == 0 and state.entering
-    if state.stable is not None and (seen.weight_percent is None or (enters and seen.route_problem is not None)):
+    enters = seen.lowest_percent == 0 and state.entering
+    if state.stable is not None and (seen.lowest_percent is None or (enters and seen.route_problem is not None)):
         return state.model_copy(update={"entering": True, "listed_at": None})
     if not state.entering:
         return state
@@ -167,7 +167,7 @@ def _wait_for_people(plan: Plan, state: State, seen: Seen) -> Decision:
     move = current(plan, state)
     actions = _actions(plan, state, seen, move)
     # Traffic is put where it belongs before nobody looks any more.
-    rising = isinstance(move, Weight) and not state.frozen and (seen.weight_percent or 0) < state.weight_percent
+    rising = isinstance(move, Weight) and not state.frozen and (seen.lowest_percent or 0) < state.weight_percent
     settled = not rising and not any(isinstance(action, SetWeight | PointApex) for action in actions)
     waited = plan.on_wait == "hold" and seen.now - state.phase_at >= plan.wait_seconds
     if settled and (state.frozen or waited):
@@ -213,11 +213,11 @@ def _actions(plan: Plan, state: State, seen: Seen, move: Move) -> tuple[Action, 
 
 def _given(plan: Plan, state: State, seen: Seen, percent: int) -> list[Action]:
     """The canary is listed, or its weight raised to this, once it may have it."""
-    if seen.weight_percent is None:
+    if seen.lowest_percent is None:
         return [SetWeight(percent=0)]
     held = conditions.held_back(plan, state) or conditions.too_few(seen, percent)
     may_rise = held is None and not state.frozen and not state.entering
-    return [SetWeight(percent=percent)] if seen.weight_percent < percent and may_rise else []
+    return [SetWeight(percent=percent)] if seen.lowest_percent < percent and may_rise else []
 
 
 def _advance(plan: Plan, state: State, seen: Seen) -> Decision:

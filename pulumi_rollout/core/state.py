@@ -179,7 +179,8 @@ class Seen(Frozen):
     + canary_ready, canary_replicas: ready pods, and the replicas asked for
     + stable_replicas: v1's live replicas, the capacity that v2 has to match
     + canary_problem: the pods' own reason for not being ready
-    + weight_percent: the canary's share in the live route; None when it is not listed
+    + weight_percent: the canary's share in the live route, the highest where rules differ; None when it is not listed
+    + shares: its share in each rule of ours, None where one does not list it; empty where they do not differ
     + route_problem: why the proxy has not taken the route; None once it has
     + apex_revision: the revision that the apex selects; None when there is no apex
     + apex_ready: the apex's endpoints are just that revision's ready pods
@@ -193,12 +194,19 @@ class Seen(Frozen):
     stable_replicas: int = 0
     canary_problem: str | None = None
     weight_percent: int | None = None
+    shares: tuple[int | None, ...] = ()
     route_problem: str | None = None
     apex_revision: str | None = None
     apex_ready: bool = False
     readings: dict[str, Reading] = Field(default_factory=dict)
     stop: str | None = None
     commands: tuple[Command, ...] = ()
+
+    @property
+    def lowest_percent(self) -> int | None:
+        """The canary's lowest share in the live route; None when a rule of ours does not list it."""
+        listed = [one for one in self.shares if one is not None]
+        return self.weight_percent if not self.shares else min(listed) if len(listed) == len(self.shares) else None
 
 
 class Scale(Frozen):

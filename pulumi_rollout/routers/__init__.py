@@ -41,8 +41,8 @@ class Router(Protocol):
       the objects at rest, all traffic on the apex Service; its class variable `router` is the router's name
     + with_weight: list the canary beside the apex with this share
     + restored: the objects as `original` had them, keeping what is not ours as it is live
-    + weight: the canary's share, None when it is not listed; ValueError, with the path in the object, on a shape
-      that is not understood, that names another backend, or that is missing
+    + shares: the canary's share in percent in each rule of ours, None where one does not list it; ValueError, with
+      the path in the object, on a shape that is not understood, that names another backend, or that is missing
     + problem: why the proxy has not taken the objects as they are, or None
     + REPORTS: whether `problem` can tell, from the objects' own status; if not, the walk relies on the share
       of requests that it sees
@@ -65,7 +65,7 @@ class Router(Protocol):
 
     def restored(self, objects: list[Manifest], original: list[Manifest], backends: Backends) -> list[Manifest]: ...
 
-    def weight(self, objects: list[Manifest], backends: Backends) -> int | None: ...
+    def shares(self, objects: list[Manifest], backends: Backends) -> list[int | None]: ...
 
     def problem(self, objects: list[Manifest]) -> str | None: ...
 
@@ -86,6 +86,12 @@ ROUTERS: dict[str, Router] = {
     "knative": knative,
     "kubernetes": kubernetes,
 }
+
+
+def weight_in(router: Router, objects: list[Manifest], backends: Backends) -> int | None:
+    """The canary's share in percent; None when no rule lists it. The highest where rules differ, so that it is never
+    understated. ValueError as `shares` has it."""
+    return max((one for one in router.shares(objects, backends) if one is not None), default=None)
 
 
 def parts_of(router: Router, refs: list[Ref], backends: Backends) -> list[Ref]:

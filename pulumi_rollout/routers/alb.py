@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pulumi_rollout.core.targets import Backends, Target
 from pulumi_rollout.routers.made import manifest
-from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -90,10 +90,10 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no action lists it. ValueError if no action is ours."""
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each action; None where one does not list it. ValueError if none is ours."""
     rules = [rule for _, _, _, rule in _actions(objects)]
-    return share(rules, FORM, backends, "forward action of the Ingress", f"annotations {ACTION}*")
+    return shares_at(rules, FORM, backends, "forward action of the Ingress", f"annotations {ACTION}*")
 
 
 def problem(objects: list[Manifest]) -> str | None:
@@ -111,7 +111,7 @@ def _actions(objects: list[Manifest]) -> list[tuple[Manifest, str, Manifest, Rul
             try:
                 action = json.loads(annotations[key])
             except ValueError:
-                raise ValueError(f"{where} is no JSON") from None
+                action = None  # like one that forwards nowhere: it may be somebody else's
             config = (action.get("forwardConfig") if isinstance(action, dict) else None) or {}
             found.append((item, key, action, Rule(where, config, "targetGroups", number, key.removeprefix(ACTION))))
     return found

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pulumi_rollout.core.targets import Backends, Target
 from pulumi_rollout.routers.made import manifest
-from pulumi_rollout.routers.rules import Form, Rule, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -67,9 +67,9 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no rule lists it. ValueError if no rule is ours."""
-    return share(_rules(objects), FORM, backends, "rule of the ApisixRoute", "spec.http")
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each rule; None where one does not list it. ValueError if none is ours."""
+    return shares_at(_rules(objects), FORM, backends, "rule of the ApisixRoute", "spec.http")
 
 
 def problem(objects: list[Manifest]) -> str | None:
@@ -99,7 +99,8 @@ def _rules(objects: list[Manifest]) -> list[Rule]:
 
 def _service(backend: Manifest, _: str) -> str | None:
     # A subset is of an ApisixUpstream, which the canary does not have.
-    return None if "subset" in backend else str(backend["serviceName"])
+    name = str(backend["serviceName"])
+    return f"subset {backend['subset']} of {name}" if "subset" in backend else name
 
 
 def _named(backend: Manifest, target: Target) -> Manifest:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pulumi_rollout.core.targets import Backends, Target
 from pulumi_rollout.routers.made import Ref, find, in_order, manifest, refs, with_made, without_made
-from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -89,12 +89,12 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return without_made(changed)
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no route lists it. ValueError if no route is ours."""
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each route; None where one does not list it. ValueError if none is ours."""
     if _node_of_apex(objects, backends) is None:
         name = backends.apex.service
         raise ValueError(f"{NODE} {name} with spec.serviceDiscovery.dns, from which the canary's is made, is not there")
-    return share(_rules(objects), FORM, backends, f"route of the {ROUTER}", "spec.routes")
+    return shares_at(_rules(objects), FORM, backends, f"route of the {ROUTER}", "spec.routes")
 
 
 def problem(objects: list[Manifest]) -> str | None:

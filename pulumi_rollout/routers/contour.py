@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pulumi_rollout.core.targets import Backends, Target
-from pulumi_rollout.routers.rules import Form, Rule, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -69,9 +69,9 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no route lists it. ValueError if no route is ours."""
-    return share(_rules(objects), FORM, backends, "route of the HTTPProxy", "spec.routes")
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each route; None where one does not list it. ValueError if none is ours."""
+    return shares_at(_rules(objects), FORM, backends, "route of the HTTPProxy", "spec.routes")
 
 
 def problem(objects: list[Manifest]) -> str | None:

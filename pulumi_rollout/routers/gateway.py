@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pulumi_rollout.core.targets import Backends, Target
-from pulumi_rollout.routers.rules import Form, Rule, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -83,10 +83,10 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no rule lists it. ValueError if no rule is ours."""
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each rule; None where one does not list it. ValueError if none is ours."""
     kind = objects[0]["kind"] if objects else KIND
-    return share(_rules(objects), FORM, backends, f"rule of the {kind}", "spec.rules")
+    return shares_at(_rules(objects), FORM, backends, f"rule of the {kind}", "spec.rules")
 
 
 def problem(objects: list[Manifest]) -> str | None:

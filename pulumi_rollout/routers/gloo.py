@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pulumi_rollout.core.targets import Backends, Target
 from pulumi_rollout.routers.made import manifest
-from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -80,10 +80,10 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no route lists it. ValueError if no route is ours."""
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each route; None where one does not list it. ValueError if none is ours."""
     what, where = "route of the VirtualService, RouteTable or UpstreamGroup", "routes[].routeAction"
-    return share([rule for _, rule in _actions(objects)], FORM, backends, what, where)
+    return shares_at([rule for _, rule in _actions(objects)], FORM, backends, what, where)
 
 
 def problem(objects: list[Manifest]) -> str | None:
@@ -115,7 +115,7 @@ def _actions(objects: list[Manifest]) -> list[tuple[Manifest, Rule]]:
 def _service(backend: Manifest, namespace: str) -> str | None:
     target = backend["destination"]
     if "subset" in target:
-        return None
+        return "a subset"
     if "kube" in target:
         ref = target["kube"]["ref"]
         return ref["name"] if ref.get("namespace") == namespace else None

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pulumi_rollout.core.targets import Backends, Target
 from pulumi_rollout.routers.made import Ref, find, in_order, manifest, refs, with_made, without_made
-from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 Setting = str | int | bool
@@ -113,15 +113,21 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return without_made(changed)
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no rule lists it. ValueError if no rule is ours."""
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each rule; None where one does not list it. ValueError if none is ours."""
     shared, apex = _divided(objects, backends)
     if shared and not apex:
         raise ValueError(
             f"Service {backends.apex.service} selects no {REVISION_LABEL}, by which subsets are told apart"
         )
+    for one in (shared or {}).get("spec", {}).get("subsets") or []:
+        if one["name"] in (STABLE, CANARY) and (one.get("labels") or {}).keys() != {REVISION_LABEL}:
+            raise ValueError(
+                f"{place(shared or {}, 'spec.subsets')} has one of the name {one['name']}, which is what a"
+                " rollout would call its own: rename it"
+            )
     what, where = "rule of the VirtualService", "spec.http, spec.tls, spec.tcp"
-    return share(_rules(objects), _form(backends), backends, what, where)
+    return shares_at(_rules(objects), _form(backends), backends, what, where)
 
 
 def problem(objects: list[Manifest]) -> str | None:
@@ -145,7 +151,9 @@ def _form(backends: Backends) -> Form:
 
     def service(route: Manifest, namespace: str) -> str | None:
         named, subset = _named(route["destination"]["host"], namespace), route["destination"].get("subset")
-        return named if subset is None else subsets.get(subset) if named == _both(backends).service else None
+        if subset is None or named is None:
+            return named
+        return subsets.get(subset) if named == _both(backends).service else f"subset {subset} of {named}"
 
     # Without a weight, a destination beside others gets nothing.
     return Form(service=service, named=_to, absent=0)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pulumi_rollout.core.targets import Backends, Target
 from pulumi_rollout.routers.made import manifest
-from pulumi_rollout.routers.rules import Form, Rule, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -68,15 +68,15 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no path lists it. ValueError if no path is ours."""
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each path; None where one does not list it. ValueError if none is ours."""
     for item in objects:
         if item["apiVersion"].startswith(SERVING):
             raise ValueError(
                 f"{item['kind']} {item['metadata']['name']} of {item['apiVersion']} splits requests among revisions"
                 f" of Knative's own, and not among Services like {backends.apex.service}: name an Ingress"
             )
-    return share(_rules(objects), FORM, backends, "path of the Ingress", "spec.rules[].http.paths")
+    return shares_at(_rules(objects), FORM, backends, "path of the Ingress", "spec.rules[].http.paths")
 
 
 def problem(objects: list[Manifest]) -> str | None:

@@ -40,7 +40,7 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return deepcopy(objects)
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
     """ValueError: there is no share to read."""
     raise ValueError(f"Service {backends.apex.service} has no route whose traffic could be shared")
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pulumi_rollout.core.targets import Backends, Target
 from pulumi_rollout.routers.made import manifest
-from pulumi_rollout.routers.rules import Form, Rule, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -62,10 +62,10 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no rule lists it. ValueError if no rule is ours."""
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each rule; None where one does not list it. ValueError if none is ours."""
     what, where = "rule of an HTTPRoute, GRPCRoute or TrafficSplit", "spec.rules, spec.backends"
-    return share(_rules(objects), FORM, backends, what, where)
+    return shares_at(_rules(objects), FORM, backends, what, where)
 
 
 def problem(objects: list[Manifest]) -> str | None:

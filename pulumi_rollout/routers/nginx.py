@@ -88,15 +88,18 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return deepcopy([item for item in objects if not _is_made(item)])
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when there is no canary Ingress. ValueError if no path is ours, or
-    where an Ingress of the canary's name is somebody else's."""
-    shares = []
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent beside each Ingress with paths of ours; None where it has no canary Ingress.
+    ValueError if no path is ours, or where an Ingress of the canary's name is somebody else's."""
+    found: list[int | None] = []
     lasting = _lasting(objects, backends)
     _check(lasting, backends)
     for ingress in lasting:
         canary = _find(objects, _canary_name(_name(ingress), backends))
-        if not _our_rules(ingress, backends) or canary is None:
+        if not _our_rules(ingress, backends):
+            continue
+        if canary is None:
+            found.append(None)
             continue
         where = f"Ingress {_name(canary)}"
         if not _is_made(canary):
@@ -110,8 +113,8 @@ def weight(objects: list[Manifest], backends: Backends) -> int | None:
         except ValueError:
             raise ValueError(f"{where} has no number in metadata.annotations[{WEIGHT}]") from None
         active = annotations.get(CANARY) == "true" and total > 0
-        shares.append(-(-100 * share // total) if active else 0)
-    return max(shares, default=None)
+        found.append(-(-100 * share // total) if active else 0)
+    return found
 
 
 def problem(objects: list[Manifest]) -> str | None:

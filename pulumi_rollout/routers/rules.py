@@ -7,7 +7,7 @@ it writes a backend; that is said in each router's file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -68,6 +68,11 @@ class Rule(NamedTuple):
         self.holder[self.key] = [*self.listed[:at], *others, *kept]
 
     @property
+    def owner(self) -> str:
+        """The object that it stands in, as `place` has it."""
+        return self.path.rpartition(" of ")[2]
+
+    @property
     def rest(self) -> Manifest:
         """All that it says beside its backends, which tells rules apart."""
         return {key: value for key, value in self.holder.items() if key != self.key}
@@ -90,7 +95,8 @@ def put_back(rules: list[Rule], before: list[Rule], form: Form, backends: Backen
     """Give each of our rules the backends that it had before the walk. Changes them in place. It is told by all
     else that it says, or by its place among as many; the apex gets all where that does not help either, or where
     an earlier walk had left the canary there."""
-    mine, left = ours(rules, form, backends), ours(before, form, backends)
+    mine = [rule for rule in ours(rules, form, backends) if backends.canary.service in names(rule, form, backends)]
+    left = ours(before, form, backends)
     unused = list(left)
     for position, rule in enumerate(mine):
         old = next((one for one in unused if one.rest == rule.rest), None)
@@ -107,46 +113,79 @@ def put_back(rules: list[Rule], before: list[Rule], form: Form, backends: Backen
             rule.list_instead(deepcopy(old.backends(form)), form)
 
 
-def share(rules: list[Rule], form: Form, backends: Backends, what: str, where: str) -> int | None:
-    """The canary's share in percent; None when no rule lists it. Rounded up, and the highest where rules differ,
-    so that somebody's edit is never understated. ValueError with the path where the route is not of our shape.
+def shares_at(rules: list[Rule], form: Form, backends: Backends, what: str, where: str) -> list[int | None]:
+    """The canary's share in percent in each of our rules; None where one does not list it. Rounded up, so that
+    somebody's edit is never understated. ValueError with the path where the route is not of our shape.
     + what, where: what there should be one of, as in "rule of the HTTPRoute" and "spec.rules\""""
     _check(rules, form, backends, what, where)
-    shares = set()
+    shares: list[int | None] = []
     for rule in ours(rules, form, backends):
         weights: dict[str | None, int] = {}
         for item in rule.backends(form):
             service = form.service(item, backends.apex.namespace)
-            weights[service] = weights.get(service, 0) + weight_of(item, form)
+            weights[service] = weights.get(service, 0) + weight_of(item, form, rule.path)
         if form.even and not any(weights.values()):
             weights = dict.fromkeys(weights, 1)
         canary, total = weights.get(backends.canary.service), sum(weights.values())
-        shares.add(None if canary is None else -(-100 * canary // total) if total else 0)
-    return max(shares, key=lambda one: -1 if one is None else one)
+        shares.append(None if canary is None else -(-100 * canary // total) if total else 0)
+    return shares
 
 
 def ours(rules: list[Rule], form: Form, backends: Backends) -> list[Rule]:
     """Those whose backends are the apex, or the apex and the canary, and that take part."""
     apex, canary = backends.apex.service, backends.canary.service
-    return [
-        rule
-        for rule in rules
-        if _takes_part(rule, backends) and names(rule, form, backends) in ({apex}, {apex, canary})
-    ]
+    return [rule for rule in _taking(rules, form, backends) if names(rule, form, backends) in ({apex}, {apex, canary})]
 
 
 def names(rule: Rule, form: Form, backends: Backends) -> set[str | None]:
     """The Services that a rule names; None among them for any other backend."""
-    return {form.service(item, backends.apex.namespace) for item in rule.backends(form)}
+    found = {form.service(item, backends.apex.namespace) for item in rule.backends(form)}
+    apex = backends.apex.service
+    if apex in found and any(_is_of_another_port(item, form, backends) for item in rule.backends(form)):
+        found = {f"another port of {apex}" if one == apex else one for one in found}
+    return found
 
 
-def weight_of(backend: Manifest, form: Form) -> int:
-    """A backend's weight."""
-    return int(backend.get(form.weight, form.absent))
+def weight_of(backend: Manifest, form: Form, path: str) -> int:
+    """A backend's weight. + path: of the list that it stands in"""
+    written = backend.get(form.weight, form.absent)
+    try:
+        return int(written)
+    except (ValueError, TypeError):
+        raise ValueError(f"{path} has the weight {written!r}, and should have a whole number") from None
 
 
-def _takes_part(rule: Rule, backends: Backends) -> bool:
-    return backends.rules is None or rule.number in backends.rules or rule.name in backends.rules
+def _taking(rules: list[Rule], form: Form, backends: Backends) -> list[Rule]:
+    """The rules that take part. One that lists the canary always does: somebody may insert rules before it, and
+    positions are those from before the walk. Where all of an object's are found by that, its positions say no more."""
+    if backends.rules is None:
+        return rules
+    listing = [rule for rule in rules if backends.canary.service in names(rule, form, backends)]
+    positions = sum(isinstance(one, int) for one in backends.rules)
+    found = []
+    for rule in rules:
+        beside = [one for one in listing if one.owner == rule.owner and one.name not in backends.rules]
+        placed = rule.number in backends.rules and len(beside) < positions
+        if rule in listing or placed or rule.name in backends.rules:
+            found.append(rule)
+    return found
+
+
+def _is_of_another_port(backend: Manifest, form: Form, backends: Backends) -> bool:
+    """Whether it is the apex's and a number in it is not what we would write: the canary serves one port."""
+    if form.service(backend, backends.apex.namespace) != backends.apex.service:
+        return False
+    pairs = _leaves(backend, form.named(deepcopy(backend), backends.apex))
+    return any(type(one) is type(other) is int and one != other for one, other in pairs)
+
+
+def _leaves(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
+    """What stands at the same places of two objects."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one.keys() & other.keys():
+            yield from _leaves(one[key], other[key])
+    else:
+        yield one, other
 
 
 def _check(rules: list[Rule], form: Form, backends: Backends, what: str, where: str) -> None:
@@ -156,7 +195,7 @@ def _check(rules: list[Rule], form: Form, backends: Backends, what: str, where: 
         if all(wanted not in (rule.number, rule.name) for rule in rules):
             there = ", ".join(rule.name or str(rule.number) for rule in rules) or "none"
             raise ValueError(f"there is no rule {wanted} in the route; there are: {there}")
-    taking = [rule for rule in rules if _takes_part(rule, backends)]
+    taking = _taking(rules, form, backends)
     for rule in taking:
         found = names(rule, form, backends)
         if {apex, canary} < found or (backends.rules and not {apex} <= found <= {apex, canary}):

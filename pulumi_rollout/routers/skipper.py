@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pulumi_rollout.core.targets import Backends
 from pulumi_rollout.routers.made import manifest
-from pulumi_rollout.routers.rules import Form, Rule, ours, place, share
+from pulumi_rollout.routers.rules import Form, Rule, names, ours, place, shares_at
 
 Manifest = dict[str, Any]
 
@@ -79,9 +79,18 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no path lists it. ValueError if no path is ours."""
-    return share(_rules(objects), FORM, backends, "path of the Ingress", "spec.rules[].http.paths")
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each path; None where one does not list it. ValueError if none is ours."""
+    rules, apex = _rules(objects), backends.apex.service
+    for rule in rules:
+        others = names(rule, FORM, backends) - {apex, backends.canary.service}
+        if apex in names(rule, FORM, backends) and others:
+            named = " and ".join(sorted(map(str, others)))
+            raise ValueError(
+                f"{rule.path} names {named} beside {apex}, and the weights hold for the whole Ingress: give that path"
+                " an Ingress of its own"
+            )
+    return shares_at(rules, FORM, backends, "path of the Ingress", "spec.rules[].http.paths")
 
 
 def problem(objects: list[Manifest]) -> str | None:
@@ -111,18 +120,18 @@ def _name(entry: Manifest) -> str:
 
 
 def _weights(item: Manifest) -> dict[str, float]:
+    """None of them where the annotation cannot be read, as Skipper has it."""
     written = (item["metadata"].get("annotations") or {}).get(ANNOTATION, "{}")
     try:
         return {str(name): float(weight) for name, weight in json.loads(written).items()}
     except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"{place(item, f'annotation {ANNOTATION}')} has no JSON object of weights") from None
+        return {}
 
 
-def _others(item: Manifest, backends: Backends) -> dict[str, Any]:
-    """The weights of Services that are not ours, as they are written."""
-    written = json.loads((item["metadata"].get("annotations") or {}).get(ANNOTATION, "{}"))
+def _others(item: Manifest, backends: Backends) -> dict[str, float]:
+    """The weights of Services that are not ours."""
     ours_ = (backends.apex.service, backends.canary.service)
-    return {name: weight for name, weight in written.items() if name not in ours_}
+    return {name: weight for name, weight in _weights(item).items() if name not in ours_}
 
 
 def _list_canary(rule: Rule, backends: Backends) -> None:
@@ -140,12 +149,13 @@ def _list_canary(rule: Rule, backends: Backends) -> None:
 
 
 def _put_annotation_back(item: Manifest, original: Manifest | None, backends: Backends) -> None:
-    """As it was; where somebody has changed other Services' weights since, those as they are."""
+    """As it was; where somebody has changed other Services' weights since, those as they are. That there are none
+    is no such change: what cannot be read has none."""
     annotations = item["metadata"].get("annotations") or {}
     others, written = _others(item, backends), ((original or {}).get("metadata") or {}).get("annotations") or {}
     annotations.pop(ANNOTATION, None)
     known = original is not None and backends.canary.service not in _weights(original)
-    if known and original is not None and others == _others(original, backends):
+    if known and original is not None and (not others or others == _others(original, backends)):
         if ANNOTATION in written:
             annotations[ANNOTATION] = written[ANNOTATION]
     elif others:
@@ -154,4 +164,5 @@ def _put_annotation_back(item: Manifest, original: Manifest | None, backends: Ba
         item["metadata"].pop("annotations", None)
 
 
-FORM = Form(service=lambda backend, _: str(backend["name"]), named=lambda backend, _: backend)
+# Weights that come to nothing are as good as none: Skipper then shares evenly.
+FORM = Form(service=lambda backend, _: str(backend["name"]), named=lambda backend, _: backend, even=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pulumi_rollout.core.targets import Backends, Target
-from pulumi_rollout.routers.rules import Form, Rule, place, put_back, share, split
+from pulumi_rollout.routers.rules import Form, Rule, place, put_back, shares_at, split
 
 Manifest = dict[str, Any]
 
@@ -68,10 +68,11 @@ def restored(objects: list[Manifest], original: list[Manifest], backends: Backen
     return changed
 
 
-def weight(objects: list[Manifest], backends: Backends) -> int | None:
-    """The canary's share in percent; None when no list of services has it. ValueError if no list is ours."""
+def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
+    """The canary's share in percent in each list of services of ours; None where one does not have it. ValueError
+    if no list is ours."""
     what = "weighted TraefikService and no route of an IngressRoute"
-    return share(_rules(objects), FORM, backends, what, "spec.weighted.services, spec.routes")
+    return shares_at(_rules(objects), FORM, backends, what, "spec.weighted.services, spec.routes")
 
 
 def problem(objects: list[Manifest]) -> str | None:

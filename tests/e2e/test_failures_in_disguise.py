@@ -17,7 +17,7 @@ from lab import load
 from lab.greeter import GREET
 from lab.history import Object
 from lab.stack import Result, Stack
-from tests.e2e.world import GOOD, NEXT, THIRD, Load, World, diagnostics, revisions
+from tests.e2e.world import GOOD, NEXT, THIRD, Load, World, diagnostics, revisions, until
 
 pytestmark = pytest.mark.lab
 SUCCESS = {"successRate": {"minPercent": 99}}
@@ -69,12 +69,13 @@ def test_a_retrying_route_is_judged_by_what_its_users_see(world: World) -> None:
     world.apply(route)
     stack = world.first_release(app, version(GOOD, "0"))
     with world.load(app, apex=False) as seen:
+        until("the route answers", lambda: any(not record.failed for record in seen.records()))
         fair = release(stack, version(NEXT, "0.3"))
         assert fair.code == 0, fair.output
         stable = revisions(stack)[app]
         poor = release(stack, version(THIRD, "0.95"))
     said = reverted(stack, poor, app, stable)
-    before = [record for record in seen.records() if record.t < poor.began]
+    before = seen.records(fair.began, poor.began)
     assert len(seen.met(NEXT)) > 100
     assert sum(record.failed for record in before) <= 0.01 * len(before)
     met = seen.met(THIRD)

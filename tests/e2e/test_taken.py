@@ -94,6 +94,7 @@ class Story:
     releases: Result
     before: str
     after: list[str]
+    refused: list[str]
     loads: dict[str, Load]
     adopted: Result
     preview: Result
@@ -126,6 +127,13 @@ def shared_load(world: World) -> Iterator[dict[str, Load]]:
         yield found
 
 
+def owners_next() -> Object:
+    """The route as its owner changes it next."""
+    manifest = shared_route()
+    manifest["spec"]["rules"][0]["backendRefs"][0]["weight"] = 7
+    return manifest
+
+
 @pytest.fixture(scope="module")
 def story(world: World) -> Iterator[Story]:
     world.apply(shared_route())
@@ -154,6 +162,7 @@ def story(world: World) -> Iterator[Story]:
     with shared_load(world) as loads:
         running = release(NEXT)
         until("both walks are at 50 %", are_at_50)
+        refused = [world.refusal(owners_next())]
         for app in (LEFT, RIGHT):
             until(f"{app} is promoted", partial(promoted, world, app))
         releases = running.wait()
@@ -161,6 +170,7 @@ def story(world: World) -> Iterator[Story]:
             seen.goes_on()
     assert releases.code == 0, releases.output
     after = [written(route())]
+    refused.append(world.refusal(owners_next()))
     cut = release(THIRD)
     until("both walks are at 50 % once more", are_at_50)
     stack.die(cut)
@@ -177,7 +187,8 @@ def story(world: World) -> Iterator[Story]:
         adopted = owner.up("--skip-preview=false")
         under_load.goes_on()
         preview = owner.run("refresh", "--preview-only", "--expect-no-changes", "--stack", owner.name)
-    yield Story(world, releases, before, after, {**loads, TAKEN: under_load}, adopted, preview, uid, revisions(owner))
+    loads[TAKEN] = under_load
+    yield Story(world, releases, before, after, refused, loads, adopted, preview, uid, revisions(owner))
 
 
 @pytest.mark.parametrize("app", [LEFT, RIGHT])
@@ -209,6 +220,13 @@ def test_flux_was_told_for_as_long_as_a_walk_was_under_way(story: Story) -> None
 def test_afterwards_the_route_is_as_before(story: Story) -> None:
     """By promotion, and by a destroy in the middle of two walks that were killed."""
     assert story.after == [story.before] * 2
+
+
+def test_afterwards_its_owner_may_apply_as_before(story: Story) -> None:
+    """The API server keeps books on who wrote which field, and the walk's entries are gone with it."""
+    during, after = story.refused
+    assert "1 conflict" in during and "pulumi-rollout" in during
+    assert after == ""
 
 
 def test_an_application_is_taken_over_without_a_lost_request(story: Story) -> None:

@@ -85,6 +85,16 @@ class World:
         """What an administrator does with `kubectl apply`."""
         self._inside.submit(self._api.apply, manifest).result()
 
+    def refusal(self, manifest: Object) -> str:
+        """What the owner's next server-side apply would be answered, one that overrules nobody; empty if it is taken.
+        Nothing is changed."""
+        params = {"fieldManager": "lab", "dryRun": "All"}
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        path = f"{SERVER}{COLLECTIONS[manifest['kind']]}/{manifest['metadata']['name']}"
+        send = self._api.session.patch
+        answer = self._inside.submit(send, path, json=manifest, params=params, headers=headers).result()
+        return "" if answer.ok else str(answer.text)
+
     def pods(self, app: str, revision: str | None = None) -> list[Object]:
         """An application's pods that are not about to end; of one revision only if it is given."""
         labels = f"{APP_LABEL}={app}" + (f",{REVISION_LABEL}={revision}" if revision else "")

@@ -27,7 +27,7 @@ from pulumi_rollout.cluster import Cluster, Manifest
 from pulumi_rollout.core.plan import Limits
 from pulumi_rollout.errors import ClusterError, Conflict
 from pulumi_rollout.inputs import ADOPTED, Adopt, Inputs
-from pulumi_rollout.routers import gateway, nginx
+from pulumi_rollout.routers import gateway, nginx, weight_in
 
 pytestmark = pytest.mark.lab
 
@@ -258,7 +258,7 @@ def test_what_the_walk_has_made_is_left_at_weight_0(halted: Make) -> None:
     walk.inside(walk.guard.start, guard.Walk(walk.walk, "v1", QUICK), walked, before)
     walk.until(walk.ended)
     live = [walk.get(f"{INGRESSES}/{name}") for name in (walk.app, f"{walk.app}-canary")]
-    assert nginx.weight(live, walk.inputs.backends()) == 0, walk.said()
+    assert weight_in(nginx, live, walk.inputs.backends()) == 0, walk.said()
     assert (walk.serving, walk.pods) == ("v1", 0)
     for item in live:
         walk.inside(walk.kube.delete, f"{INGRESSES}/{item['metadata']['name']}")

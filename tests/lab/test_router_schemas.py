@@ -22,7 +22,7 @@ import yaml
 from lab import cluster, tools
 from lab.objects import SERVER, connect, documents
 from pulumi_rollout.observe import _declared
-from pulumi_rollout.routers import ROUTERS, Router, identity
+from pulumi_rollout.routers import ROUTERS, Router, identity, weight_in
 from tests.declared_routes import DECLARED
 from tests.test_routers import AT_REST, BACKENDS, read
 
@@ -140,11 +140,11 @@ def walk(server: Strict, router: Router, objects: list[Manifest]) -> None:
         assert answer.ok, answer.text
     made = rest = server.live(objects)
     original = [_declared(item) for item in rest]
-    assert router.weight(rest, BACKENDS) is None
+    assert weight_in(router, rest, BACKENDS) is None
     try:
         for percent in (0, 10, 100, 0):
             made = server.write(made, router.with_weight(made, BACKENDS, percent))
-            assert router.weight(made, BACKENDS) == percent
+            assert weight_in(router, made, BACKENDS) == percent
             assert router.with_weight(made, BACKENDS, percent) == made, "nothing is left to write"
         made = server.write(made, router.restored(made, original, BACKENDS))
         assert [_declared(item) for item in made] == original
