@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pulumi_rollout.core.model import Frozen
 from pulumi_rollout.core.plan import Plan, problems_of
 from pulumi_rollout.core.sources_written import Known
-from pulumi_rollout.core.strategies import compile_policy
+from pulumi_rollout.core.strategies import check_times, compile_policy
 from pulumi_rollout.core.written import Duration
 from pulumi_rollout.errors import InvalidInput, Refused
 from pulumi_rollout.simulate.scenario import Bursts, Change, Course, Scenario, Scrapes
@@ -168,9 +168,11 @@ def changed(plan: Plan, policy: Policy) -> Plan:
     if policy.min_percent is not None:
         data["gates"] = [_with_limit(gate, 1 - policy.min_percent / 100) for gate in data["gates"]]
     try:
-        return Plan.model_validate(data)
+        found = Plan.model_validate(data)
     except ValidationError as error:
         raise InvalidInput(problems_of(error, "plan")) from error
+    check_times(found)
+    return found
 
 
 def run(plan: Plan, world: World) -> Simulation:

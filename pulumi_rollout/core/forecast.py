@@ -20,7 +20,7 @@ from pulumi_rollout.core.gates import asks
 from pulumi_rollout.core.gates.failing import BURSTY_STAKE, WARM_STAKE
 from pulumi_rollout.core.measures import Baseline, Gate, Objective, counting
 from pulumi_rollout.core.model import Frozen
-from pulumi_rollout.core.plan import Plan, Step
+from pulumi_rollout.core.plan import Plan, Step, lasting
 
 CHANCE = 0.95
 
@@ -54,7 +54,7 @@ def most_of(number: float) -> float:
 def lines(plan: Plan, traffic: Traffic | None) -> list[str]:
     """The plan in words. + traffic: None where it is not known"""
     weights = ", ".join(str(step.weight_percent) for step in plan.steps)
-    told = [f"steps: {weights} %, then all traffic; at most {_lasting(plan.worst_case_seconds())} in all"]
+    told = [f"steps: {weights} %, then all traffic; at most {lasting(plan.worst_case_seconds())} in all"]
     if plan.judging:
         told.append(f"alpha {plan.alpha:g} is shared by: {', '.join(plan.judging)}")
     rate = f"at {traffic.requests_per_second:.3g} requests a second " if traffic else ""
@@ -81,7 +81,7 @@ def problems(plan: Plan, traffic: Traffic | None) -> list[str]:
         where = f"step {number} ({step.weight_percent} %) ends without a decision: at {most:.3g} requests a second"
         for gate in counting(plan.gates):
             available = _requests(plan, gate, number, step.max_wait_seconds, most)
-            within = f"within maxWait ({_lasting(step.max_wait_seconds)}) the canary gets {available:,.0f}"
+            within = f"within maxWait ({lasting(step.max_wait_seconds)}) the canary gets {available:,.0f}"
             if available < plan.limits.min_samples:
                 return [f"{where} {within} of the {plan.limits.min_samples} requests that minSamples wants"]
             if plan.evidence == "required" and number == 1:  # what is shown stays shown
@@ -136,7 +136,3 @@ def _requests(plan: Plan, gate: Gate, number: int, seconds: float, per_second: f
 def _counted(plan: Plan, gate: Gate, number: int, seconds: float) -> float:
     """The seconds of a step that count: those behind its warm-up."""
     return max(0.0, seconds - plan.limits.warm_up_of_step(gate, number))
-
-
-def _lasting(seconds: float) -> str:
-    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:g} s"

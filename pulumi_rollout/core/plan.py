@@ -151,6 +151,10 @@ class Plan(Frozen):
         """Each judging gate's share of alpha."""
         return self.alpha / max(1, len(self.judging))
 
+    def least_seconds(self) -> float:
+        """The shortest that its steps can last together, people's waiting left out."""
+        return sum(self.limits.settle_seconds + step.interval_seconds for step in self.steps)
+
     def worst_case_seconds(self) -> float:
         """The longest that this plan can take before it has promoted or reverted, people's waiting left out."""
         steps = sum(max(step.interval_seconds, step.max_wait_seconds) for step in self.steps)
@@ -165,6 +169,11 @@ class Plan(Frozen):
 def schema() -> dict[str, Any]:
     """The plan's JSON schema, as published in docs/plan.schema.json for policy packs."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Plan.model_json_schema()}
+
+
+def lasting(seconds: float) -> str:
+    """A duration in words."""
+    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:g} s"
 
 
 def problems_of(error: ValidationError, prefix: str) -> list[tuple[str, str]]:

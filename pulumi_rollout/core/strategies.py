@@ -6,14 +6,13 @@ and their expansion into steps. Not here: anything that happens during a walk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from pulumi_rollout.core.gates_written import DefaultGate, gates
-from pulumi_rollout.core.measures import Gate, counting
-from pulumi_rollout.core.plan import Limits, Plan, Step, Verb, problems_of
+from pulumi_rollout.core.measures import counting
+from pulumi_rollout.core.plan import Limits, Plan, Step, Verb, lasting, problems_of
 from pulumi_rollout.core.sources_written import Known, SourceWritten
 from pulumi_rollout.core.written import Deadline, Duration, Written, single
 from pulumi_rollout.errors import InvalidInput
@@ -92,10 +91,10 @@ def compile_policy(policy: dict[str, Any], known: Known) -> Plan:
     name, settings = single(policy, STRATEGIES, "policy", "strategy")
     try:
         canary = STRATEGIES[name].model_validate(settings)
+        _check_pairs(canary)
         weights = _weights(canary)
         _check_confirmations(canary, weights)
         judging, sources = gates(canary.gates, canary.source, canary.default_gates, known, f"policy.{name}")
-        _check_waits(canary, judging)
         steps = [
             Step(
                 weight_percent=weight,
@@ -118,7 +117,7 @@ def compile_policy(policy: dict[str, Any], known: Known) -> Plan:
             no_data_revert_seconds=canary.no_data_revert,
             outage_seconds=canary.outage,
         )
-        return Plan.model_validate(
+        plan = Plan.model_validate(
             {
                 "steps": steps,
                 "gates": judging,
@@ -133,6 +132,26 @@ def compile_policy(policy: dict[str, Any], known: Known) -> Plan:
         )
     except ValidationError as error:
         raise InvalidInput(problems_of(error, f"policy.{name}")) from error
+    check_times(plan)
+    return plan
+
+
+def check_times(plan: Plan) -> None:
+    """Whether a walk can come to its end at all. Not part of the plan's own validation, as those that are under way
+    have to be read. Raises InvalidInput."""
+    limits, most = plan.limits, plan.steps[0].max_wait_seconds
+    if counting(plan.gates) and limits.min_samples and most <= limits.warm_up_seconds:
+        reason = (
+            f"has to be longer than warmUp ({limits.warm_up_seconds:g} s): until then no request counts, so the first "
+            f"step would end after {most:g} s without one of the {limits.min_samples} that minSamples wants"
+        )
+        raise InvalidInput([("policy.canary.maxWait", reason)])
+    if plan.least_seconds() >= limits.rollout_seconds:
+        reason = (
+            f"the steps last at least {lasting(plan.least_seconds())}, and the rollout ends after "
+            f"{lasting(limits.rollout_seconds)}: raise deadline, or shorten interval"
+        )
+        raise InvalidInput([("policy.canary.deadline", reason)])
 
 
 def _weights(canary: Canary) -> list[int]:
@@ -148,14 +167,25 @@ def _weights(canary: Canary) -> list[int]:
     return [*range(canary.step_weight, canary.max_weight, canary.step_weight), canary.max_weight]
 
 
-def _check_waits(canary: Canary, judging: Sequence[Gate]) -> None:
-    """A first step that is over before its warm-up is would wait for requests that never count."""
-    if counting(judging) and canary.min_samples and canary.max_wait <= canary.warm_up:
-        reason = (
-            f"has to be longer than warmUp ({canary.warm_up:g} s): until then no request counts, so the first step "
-            f"would end after {canary.max_wait:g} s without one of the {canary.min_samples} that minSamples wants"
+def _check_pairs(canary: Canary) -> None:
+    """Settings that were written although another one leaves them without effect. A default may be."""
+    given, found = canary.model_fields_set, []
+    if canary.weights is not None and given & {"step_weight", "max_weight"}:
+        found.append(
+            ("weights", "are listed, so stepWeight and maxWeight have no effect: leave these out, or the list")
         )
-        raise InvalidInput([("policy.canary.maxWait", reason)])
+    if "max_wait" in given and canary.max_wait < canary.interval:
+        reason = f"is the most that a step lasts, and interval, {lasting(canary.interval)}, the least: raise it"
+        found.append(("maxWait", reason))
+    if "no_data_hold" in given and canary.no_data_hold > canary.no_data_revert:
+        reason = f"is longer than noDataRevert, {lasting(canary.no_data_revert)}, so nothing would be held: shorten it"
+        found.append(("noDataHold", reason))
+    if canary.wait and canary.on_wait == "wait":
+        found.append(
+            ("wait", "has no effect while people are waited for without end: leave it out, or set onWait: hold")
+        )
+    if found:
+        raise InvalidInput([(f"policy.canary.{name}", reason) for name, reason in found])
 
 
 def _check_confirmations(canary: Canary, weights: list[int]) -> None:

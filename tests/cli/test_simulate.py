@@ -147,6 +147,12 @@ MISTAKES = {
     "falling weights": (("--weights", "50,20"), "weights must rise from step to step, but 20 follows 50"),
     "alpha": (("--alpha", "2"), "plan.alpha: input should be less than 1, not 2.0"),
     "evidence": (("--evidence", "much"), "plan.evidence: input should be 'required' or 'sufficient', not 'much'"),
+    "steps beyond the deadline": (
+        ("--interval", "12m"),
+        "policy.canary.deadline: the steps last at least 60.2 min, and the rollout ends after 60 min: raise deadline, "
+        "or shorten interval",
+    ),
+    "a wait within the warm-up": (("--max-wait", "10s"), "policy.canary.maxWait: has to be longer than warmUp (60 s)"),
     "scrape": (("--scrape", "0s"), "--scrape: must be longer than nothing"),
 }
 

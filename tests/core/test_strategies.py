@@ -190,7 +190,7 @@ def test_every_limit_has_a_setting_and_its_default(name: str) -> None:
         ({"step_weight": 60, "max_weight": 50}, [50]),
         ({"step_weight": 1, "max_weight": 3}, [1, 2, 3]),
         ({"weights": [1, 2, 100]}, [1, 2, 100]),
-        ({"weights": [7], "step_weight": 20}, [7]),
+        ({"weights": [7]}, [7]),
     ],
 )
 def test_weights(canary: dict[str, Any], expected: list[int]) -> None:
@@ -198,10 +198,29 @@ def test_weights(canary: dict[str, Any], expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
+    "canary",
+    [
+        {"interval": "19s", "settle": "1s", "weights": [10, 20], "deadline": "41s"},
+        {"interval": "12m", "weights": [50]},
+        {"interval": "10m", "maxWait": "10m"},
+        {"noDataRevert": "1m"},
+        {"wait": "0s"},
+        {"weights": [7], "confirmAt": [7], "wait": "10m", "onWait": "hold"},
+    ],
+)
+def test_what_is_short_or_long_and_can_be_kept(canary: dict[str, Any]) -> None:
+    """A default that another setting leaves without effect is no mistake of anybody's."""
+    assert compiled({"canary": canary}).steps
+
+
+@pytest.mark.parametrize(
     ("written", "seconds"), [("500ms", 0.5), ("30s", 30), ("5m", 300), ("1h", 3600), ("1.5m", 90), ("0s", 0)]
 )
 def test_durations(written: str, seconds: float) -> None:
-    assert compiled({"canary": {"interval": written}}).steps[0].interval_seconds == seconds
+    assert (
+        compiled({"canary": {"interval": written, "weights": [50], "deadline": "2h"}}).steps[0].interval_seconds
+        == seconds
+    )
 
 
 def test_camel_and_snake_case_are_the_same() -> None:
@@ -294,6 +313,34 @@ def test_unknown_strategies(policy: Any, sentence: str) -> None:
             {"maxWait": "90s", "warmUp": "2m", "minSamples": 7, "gates": [RATE], "source": SOURCE},
             "policy.canary.maxWait: has to be longer than warmUp (120 s): until then no request counts, so the first "
             "step would end after 90 s without one of the 7 that minSamples wants",
+        ),
+        (
+            {"interval": "12m"},
+            "policy.canary.deadline: the steps last at least 60.2 min, and the rollout ends after 60 min: raise "
+            "deadline, or shorten interval",
+        ),
+        (
+            {"interval": "19s", "settle": "1s", "weights": [10, 20], "deadline": "40s"},
+            "policy.canary.deadline: the steps last at least 40 s, and the rollout ends after 40 s: raise deadline, or "
+            "shorten interval",
+        ),
+        (
+            {"weights": [7], "step_weight": 20},
+            "policy.canary.weights: are listed, so stepWeight and maxWeight have no effect: leave these out, or the "
+            "list",
+        ),
+        (
+            {"interval": "6m", "maxWait": "5m"},
+            "policy.canary.maxWait: is the most that a step lasts, and interval, 6 min, the least: raise it",
+        ),
+        (
+            {"noDataHold": "11m"},
+            "policy.canary.noDataHold: is longer than noDataRevert, 10 min, so nothing would be held: shorten it",
+        ),
+        (
+            {"wait": "10m"},
+            "policy.canary.wait: has no effect while people are waited for without end: leave it out, or set onWait: "
+            "hold",
         ),
         ({"deadline": "0s"}, "policy.canary.deadline: input should be greater than 0, not '0s'"),
         ({"alpha": 0}, "policy.canary.alpha: input should be greater than 0, not 0.0"),
