@@ -50,7 +50,7 @@ class Tally:
         return nearest([*times, *[inf] * (len(self.outcomes) - len(times))], quantile)
 
     def failed(self, quantile: float) -> float:
-        """Requests that the new version answered badly, at most, in this share of all releases."""
+        """Requests that the new version answered with an error, at most, in this share of all releases."""
         return nearest([one.failed for one in self.outcomes], quantile)
 
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from pulumi_rollout.simulate.draws import binomial, poisson
 from pulumi_rollout.simulate.scenario import Change, Course, Scenario
 
+# The sense in which a failed request is bad; that is counted whether a gate looks at it or not.
+ERRORS = "errors"
 HISTORY_STRETCH_SECONDS = 10.0
 # What the old version's counters have when the walk begins: they are not new.
 _OLD_REQUESTS = 100_000
@@ -79,11 +81,11 @@ class Backend:
 class Traffic:
     """All requests of one release. Times are seconds since the walk's begin.
 
-    + channels: in what senses a request can be bad, each on its own
+    + channels: in what senses a request can be bad, each on its own; `ERRORS` stands behind them if it is not there
     + history: stable's requests and bad ones by channel in stretches of time before the walk, where remembered
-    + failed: requests that the new version answered badly, in the first channel
+    + failed: requests that the new version answered with an error
     + first_at: when the new version had its first traffic
-    + turned_at: when its requests, in the first channel, began to be bad as the scenario has it in the end
+    + turned_at: when its requests were bad as the scenario has it in the end, in every channel
     """
 
     def __init__(self, scenario: Scenario, channels: tuple[str, ...], seed: int, *, remember: bool = False) -> None:
@@ -92,6 +94,8 @@ class Traffic:
         self.share, self.promoted, self.failed = 0, False, 0
         self.first_at: float | None = None
         self.turned_at: float | None = None
+        channels = tuple(dict.fromkeys((*channels, ERRORS)))
+        self._errors = channels.index(ERRORS)
         self.canary, self.apex = Backend(len(channels)), Backend(len(channels), _OLD_REQUESTS)
         self._courses = [scenario.course(channel) for channel in channels]
         self._reached: dict[int, float] = {0: 0.0}
@@ -167,7 +171,7 @@ class Traffic:
             for channel, ratio in enumerate(self._ratios[not new]):
                 bad = binomial(self._rng, requests, ratio)
                 backend.bad[channel] += bad
-                if new and channel == 0:
+                if new and channel == self._errors:
                     self.failed += bad
 
     def _stretch(self) -> tuple[int, tuple[int, ...]]:
@@ -207,7 +211,7 @@ class Traffic:
             self._ratios.append([max(burst, self._ratio(course, now)) for course in courses])
             pending += [at for course in courses for change in course.changes if (at := self._at(change)) > now]
         self._next = min(pending, default=inf)
-        if self.turned_at is None and self.share and (not self._courses or self._is_last(self._courses[0][0], now)):
+        if self.turned_at is None and self.share and all(self._is_last(course, now) for course, _ in self._courses):
             self.turned_at = now
 
     def _ratio(self, course: Course, now: float) -> float:

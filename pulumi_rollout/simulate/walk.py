@@ -26,7 +26,7 @@ from pulumi_rollout.core.state import (
     State,
 )
 from pulumi_rollout.simulate.scenario import Scenario
-from pulumi_rollout.simulate.traffic import Backend, Traffic
+from pulumi_rollout.simulate.traffic import ERRORS, Backend, Traffic
 
 OLD, NEW = "v1", "v2"
 REPLICAS = 4
@@ -52,7 +52,7 @@ class Outcome:
 
     + seconds: from the new version's first traffic until it was taken away, or until it was decided to promote it
     + seconds_bad: the same from when its requests began to be bad as the scenario has it in the end
-    + failed: requests that it answered badly until then
+    + failed: requests that it answered with an error until then
     + looks: how often was decided
     + reason: why it was put back
     """
@@ -73,7 +73,7 @@ def channel(gate: Gate) -> str | None:
             metric = gate.metric
             if metric.name == "latency":
                 return f"slower than {1000 * metric.bound_seconds:g} ms"
-            return metric.title if metric.name == "query" else "errors"
+            return metric.title if metric.name == "query" else ERRORS
         case "stalled":
             return "hangs"
         case "share" | "restarts" | "alerts":
@@ -81,9 +81,9 @@ def channel(gate: Gate) -> str | None:
 
 
 def channels(plan: Plan) -> tuple[str, ...]:
-    """Those of a plan's gates, each once; failed requests are counted in the first."""
+    """Those of a plan's gates, each once."""
     found = (channel(gate) for gate in plan.gates)
-    return tuple(dict.fromkeys(name for name in found if name is not None)) or ("errors",)
+    return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 def unattended(plan: Plan) -> Plan:

@@ -66,6 +66,20 @@ def test_a_broken_one_is_put_back_at_the_first_number() -> None:
     assert all("canary requests failed" in one.reason for one in ends)
 
 
+SLOWER = {"slower than 500 ms": (Course(0.1), Course(0.0))}
+
+
+@pytest.mark.parametrize("gates", [(SLOW,), (SLOW, RATE), (RATE, SLOW)], ids=["no rate", "rate behind", "rate first"])
+def test_failed_requests_are_those_with_an_error_whatever_the_gates_look_at(gates: tuple[Gate, ...]) -> None:
+    errors = walk(
+        plan(*gates), replace(FINE, canary=Course(0.5), gates={"slower than 500 ms": (Course(0), Course(0))}), 1
+    )
+    assert errors.failed > 20
+    assert errors.end is (End.ABORTED if RATE in gates else End.PROMOTED)
+    slow = walk(plan(*gates), replace(FINE, canary=Course(0.0), gates=SLOWER), 1)
+    assert (slow.end, slow.failed) == (End.ABORTED, 0)
+
+
 def test_too_little_traffic_is_no_decision() -> None:
     [end] = {walk(plan(), replace(FINE, rate=0.1), seed).end for seed in range(3)}
     assert end is End.UNDECIDED
@@ -77,6 +91,13 @@ def test_what_breaks_at_the_end_is_timed_from_there() -> None:
     assert one.end is End.ABORTED
     assert one.seconds > 30
     assert one.seconds_bad <= 6
+
+
+def test_what_breaks_late_for_the_second_gate_is_timed_from_there() -> None:
+    late = {"slower than 500 ms": (Course(0.0, (Change(1.0, weight_percent=50),)), Course(0.0))}
+    one = walk(plan(RATE, SLOW), replace(FINE, gates=late), 1)
+    assert one.end is End.ABORTED
+    assert (one.seconds > 30, one.seconds_bad <= 6) == (True, True)
 
 
 def test_what_breaks_once_all_traffic_is_there_is_still_found() -> None:
