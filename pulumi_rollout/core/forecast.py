@@ -66,7 +66,7 @@ def lines(plan: Plan, traffic: Traffic | None) -> list[str]:
         if caught is not None:
             in_blocks = plan.failures == "bursty" and isinstance(gate, Objective)
             sure = f"in each block of {BLOCK_SECONDS:.0f} s" if in_blocks else f"with a chance of {100 * CHANCE:.0f} %"
-            words.append(f"{rate}it catches {100 * caught:.2g} % and more {sure}")
+            words.append(f"{rate}it catches {_percent(caught)} and more {sure}")
         told.append(f"{gate.id.replace('_', ' ')}: {'; '.join(words)}")
     return told
 
@@ -136,3 +136,8 @@ def _requests(plan: Plan, gate: Gate, number: int, seconds: float, per_second: f
 def _counted(plan: Plan, gate: Gate, number: int, seconds: float) -> float:
     """The seconds of a step that count: those behind its warm-up."""
     return max(0.0, seconds - plan.limits.warm_up_of_step(gate, number))
+
+
+def _percent(share: float) -> str:
+    """Two digits of it, and never 1e+02."""
+    return f"{100 * share:.2g} %" if share < 0.095 else f"{100 * share:.0f} %"

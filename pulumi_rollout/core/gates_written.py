@@ -181,9 +181,9 @@ def _metric(gate: ShareWritten, path: str) -> tuple[Metric, float | None, str]:
     """What is counted, the largest share that may be bad, and the setting that says so."""
     match gate:
         case SuccessRateWritten(min_percent=percent):
-            return SuccessRate(), _rest(percent), "minPercent"
+            return SuccessRate(), may_be_bad(percent, f"{path}.minPercent"), "minPercent"
         case LatencyWritten(percentile=percent, max=bound):
-            return Latency(bound_seconds=bound), _rest(percent), "percentile"
+            return Latency(bound_seconds=bound), may_be_bad(percent, f"{path}.percentile"), "percentile"
         case QueryWritten(max_percent=percent):
             for name in ("bad", "total"):
                 _check_selector(getattr(gate, name), f"{path}.{name}")
@@ -192,7 +192,12 @@ def _metric(gate: ShareWritten, path: str) -> tuple[Metric, float | None, str]:
     raise TypeError(f"{type(gate).__name__} is no metric")
 
 
-def _rest(percent: float | None) -> float | None:
+def may_be_bad(percent: float | None, path: str) -> float | None:
+    """The share that is left where so many percent have to be good. Raises InvalidInput for one that was written as a
+    share, as other settings are: it would switch the gate off."""
+    if percent is not None and 0 < percent <= 1:
+        reason = f"is in percent, and at {percent:g} % nearly all requests may be bad: for 99 % write 99"
+        raise InvalidInput([(path, reason)])
     return None if percent is None else round(1 - percent / 100, 12)
 
 

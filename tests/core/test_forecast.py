@@ -200,6 +200,12 @@ def test_what_is_caught_where_failures_come_in_bursts() -> None:
     assert said.endswith(f"; at 100 requests a second it catches {100 * caught:.2g} % and more in each block of 10 s")
 
 
+def test_a_gate_that_catches_next_to_nothing_says_so_in_percent() -> None:
+    loose = RATE.model_copy(update={"max_bad_ratio": 0.98})
+    said = words(lines(plan(loose), MANY), "success rate")
+    assert said.endswith("it catches 100 % and more with a chance of 95 %")
+
+
 def test_where_nothing_is_caught_nothing_is_said() -> None:
     quick = plan(SLOW, limits={"min_samples": 0, "warm_up_seconds": 60, "warm_up_step_seconds": 60})
     assert words(lines(quick, MANY), "latency") == (

@@ -188,6 +188,14 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         {"latency": {"percentile": 0, "max": "1s"}},
         "gates.0.percentile: lies between 0 and 100 percent, both excluded, not 0",
     ),
+    "a share of successes": (
+        {"successRate": {"minPercent": 0.99}},
+        "gates.0.minPercent: is in percent, and at 0.99 % nearly all requests may be bad: for 99 % write 99",
+    ),
+    "a share of quick ones": (
+        {"latency": {"percentile": 1, "max": "1s"}},
+        "gates.0.percentile: is in percent, and at 1 % nearly all requests may be bad: for 99 % write 99",
+    ),
     "no number": (
         {"successRate": {"minPercent": float("nan")}},
         "gates.0.minPercent: lies between 0 and 100 percent, both excluded, not nan",
