@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,30 @@ def test_the_readmes_examples_run_and_pass_the_check(read: Any) -> None:
     assert {step.interval_seconds for step in plan.steps} == {30}
     assert [gate.id for gate in plan.gates] == ["success_rate", "latency", "stalled", "restarts"]
     assert plan.sources == {"direct-1": Source(kind="direct", proxy="contour")}, "nothing but the proxy is needed"
+
+
+CI = {
+    "success": (0, 0, 0, ""),
+    "failed": (255, 5, 1, ""),
+    "held": (255, 3, 0, "waits for promotion\n"),
+    "something else failed": (255, 0, 1, ""),
+    "the cluster does not answer": (255, 1, 1, ""),
+}
+
+
+@pytest.mark.parametrize("shell", ["sh", "sh -e"])
+@pytest.mark.parametrize(("up", "status", "code", "said"), CI.values(), ids=CI)
+def test_a_ci_job_tells_a_rollout_that_waits_from_one_that_failed(
+    tmp_path: Path, shell: str, up: int, status: int, code: int, said: str
+) -> None:
+    for command, answer in (("pulumi", up), ("rollout", status)):
+        (tmp_path / command).write_text(f"#!/bin/sh\nexit {answer}\n")
+        (tmp_path / command).chmod(0o755)
+    found = re.search(r"```sh\n(.*?)```", (ROOT / "docs" / "commands.md").read_text(), re.DOTALL)
+    assert found is not None
+    where = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run([*shell.split(), "-c", found[1]], env=where, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, said, "")
 
 
 def _named(trap: str) -> tuple[set[str], set[str]]:
