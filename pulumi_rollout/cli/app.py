@@ -212,7 +212,7 @@ def undo(
     if config:
         typer.echo(pulumi.set_image(facts, old, stack, cwd))
     else:
-        typer.echo("\n".join(pulumi.ways_back(facts, old, stack)))
+        typer.echo("\n".join(pulumi.ways_back(facts, old, stack, cwd)))
 
 
 @app.command()

@@ -78,7 +78,7 @@ def earlier(facts: Facts, to: str | None) -> Entry:
     return chosen[-1]
 
 
-def ways_back(facts: Facts, old: Entry, stack: str | None) -> list[str]:
+def ways_back(facts: Facts, old: Entry, stack: str | None, folder: str | None) -> list[str]:
     """What to deploy so that an earlier revision serves again, for people."""
     app, serving = facts.app, serving_of(facts)
     now = images(facts).get(_deployed(facts) or "")
@@ -91,9 +91,11 @@ def ways_back(facts: Facts, old: Entry, stack: str | None) -> list[str]:
     if old.commit:
         lines += [f"  git checkout {old.commit.removesuffix(DIRTY)} && {up}"]
         lines += ["  (that commit had changes that were not committed)"] if old.commit.endswith(DIRTY) else []
-    if old.image and old.image != now:
+    if old.image and old.image != now and _is_configured(facts, stack, folder):
         command = ["pulumi", "config", "set", "--path", _key(facts), old.image, *_stack(stack)]
         lines += [f"  {shlex.join(command)} && {up}"]
+    elif old.image and old.image != now:
+        lines += [f"  deploy image {old.image}: set it where your program has it, then {up}"]
     if len(lines) == 1:
         lines += ["  The journal knows neither its commit nor an image of its own: deploy it as you did then."]
     return lines
@@ -117,6 +119,14 @@ def set_image(facts: Facts, old: Entry, stack: str | None, folder: str | None) -
     if done.returncode:
         raise RolloutError(f"`pulumi config set` has failed: {_first_line(done.stderr)}")
     return f"{key} is {old.image} now: run `{shlex.join(['pulumi', 'up', *_stack(stack)])}`"
+
+
+def _is_configured(facts: Facts, stack: str | None, folder: str | None) -> bool:
+    """Whether the image is in the stack's configuration; a program of one's own has it elsewhere."""
+    try:
+        return _pulumi(["config", "get", "--path", _key(facts), *_stack(stack)], folder).returncode == 0
+    except RolloutError:  # without the Pulumi CLI, here is no project
+        return False
 
 
 def _deployed(facts: Facts) -> str | None:

@@ -275,7 +275,8 @@ def third(scene: Scene) -> Scene:
     return scene
 
 
-def test_undo_names_the_last_good_revision(third: Scene) -> None:
+def test_undo_names_the_last_good_revision(third: Scene, pulumi: Pulumi) -> None:
+    pulumi.answers(0, "shop:4\n", command="config get")
     assert third.run("undo", "shop", "--stack", "live").stdout.splitlines() == [
         "shop-v4 serves; before it, shop-v2 did (shop:2, commit abc123-dirty, of 2026-09-21T14:17:32Z).",
         "  git checkout abc123 && pulumi up --stack live",
@@ -286,18 +287,39 @@ def test_undo_names_the_last_good_revision(third: Scene) -> None:
 
 def test_undo_after_a_failure_names_what_serves(third: Scene, pulumi: Pulumi) -> None:
     released(third, "v5", "shop:5", "aaa111", phase="failed", reason="3 of 9 failed", stable="v4")
+    pulumi.answers(0, "shop:5\n", command="config get")
     assert third.run("undo", "shop").stdout.splitlines() == [
         "shop-v5 has failed, and shop-v4 serves (shop:4, commit fed789, of 2026-09-21T14:17:32Z).",
         "  git checkout fed789 && pulumi up",
         "  pulumi config set --path rollouts:applications.shop.image shop:4 && pulumi up",
     ]
-    pulumi.answers(0, "shop:5\n", command="config get")
     pulumi.answers(0, "", command="config set")
     given = third.run("undo", "shop", "--config")
     assert given.output == "rollouts:applications.shop.image is shop:4 now: run `pulumi up`\n"
 
 
-def test_undo_to_a_revision(third: Scene) -> None:
+def test_undo_in_a_program_that_has_its_image_elsewhere(third: Scene, pulumi: Pulumi) -> None:
+    pulumi.answers(
+        255, "", "error: configuration key 'rollouts:applications.shop.image' not found\n", command="config get"
+    )
+    given = third.run("undo", "shop", "-s", "live", "--cwd", "infra")
+    assert given.stdout.splitlines()[1:] == [
+        "  git checkout abc123 && pulumi up --stack live",
+        "  (that commit had changes that were not committed)",
+        "  deploy image shop:2: set it where your program has it, then pulumi up --stack live",
+    ]
+    key = ["--path", "rollouts:applications.shop.image", "--stack", "live"]
+    assert pulumi.calls == [["config", "get", *key, "--non-interactive", "--color", "never", "--cwd", "infra"]]
+
+
+def test_undo_without_the_pulumi_cli(third: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    shown = third.run("undo", "shop", "--to", "v1").stdout.splitlines()
+    assert shown[1:] == ["  deploy image shop:1: set it where your program has it, then pulumi up"]
+
+
+def test_undo_to_a_revision(third: Scene, pulumi: Pulumi) -> None:
+    pulumi.answers(0, "shop:4\n", command="config get")
     for name in ("v1", "shop-v1"):
         shown = third.run("undo", "shop", "--to-revision", name).stdout.splitlines()
         assert shown[0] == "shop-v4 serves; before it, shop-v1 did (shop:1, of 2026-09-21T14:17:32Z)."
