@@ -30,8 +30,9 @@ from pulumi_rollout.cli.options import (
 from pulumi_rollout.errors import RolloutError
 
 if TYPE_CHECKING:
-    from pulumi_rollout.cli.simulate import Policy, World
+    from pulumi_rollout.cli.simulate import Policy
     from pulumi_rollout.cli.talk import Site
+    from pulumi_rollout.cli.world import World
     from pulumi_rollout.core.plan import Verb
 
 ERROR = 1
@@ -252,10 +253,10 @@ def simulate(
     from pulumi_rollout.cli import stack as pulumi
 
     if app or stack or cwd or json_file:
-        chosen = chances.chosen(pulumi.plans(stack, cwd, json_file), app)
+        name, chosen = chances.chosen(pulumi.plans(stack, cwd, json_file), app)
     else:
-        chosen = chances.default_plan()
-    found = chances.run(chances.changed(chosen, otherwise), what)
+        name, chosen = None, chances.default_plan()
+    found = chances.run(chances.changed(chosen, otherwise), what, chances.named(name, otherwise))
     if output == "json":
         typer.echo(found.model_dump_json(indent=2))
     else:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from pulumi_rollout.cli.simulate import Policy, World
+    from pulumi_rollout.cli.simulate import Policy
     from pulumi_rollout.cli.talk import Site
+    from pulumi_rollout.cli.world import World
 
 App = Annotated[str, typer.Argument(help="The application's name.", show_default=False)]
 Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="For people, or for programs.")]
@@ -113,7 +114,7 @@ def world(
     seed: Annotated[int, typer.Option("--seed", help="The same seed has the same luck.")] = 1,
 ) -> "World":
     """What happens in a simulated release."""
-    from pulumi_rollout.cli.simulate import World
+    from pulumi_rollout.cli.world import World
 
     return World(rate, error, error_after, stable_error, slow, stable_slow, bursts, scrape, runs, seed)
 

@@ -157,7 +157,7 @@ def plan(release: Release) -> list[Text]:
 def simulation(found: Simulation) -> list[Text]:
     """What a policy would do with a good and with a bad version."""
     versions = [version.cells for version in (found.good, found.bad) if version is not None]
-    return [Text(found.title), *table(COLUMNS, versions), *map(Text, found.chances)]
+    return [Text(found.title), *table(COLUMNS, versions), *map(Text, found.chances), *map(Text, found.reasons)]
 
 
 def tree(now: Status, pods: Sequence[Manifest], note: str | None) -> RenderableType:

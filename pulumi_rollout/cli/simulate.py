@@ -1,33 +1,37 @@
 """What a policy would do with a good and with a bad version: `rollout simulate`, from its options to plain values.
 
 Its fields are the JSON that `-o json` prints, so they are public (docs/commands.md). Not here: the simulation
-(`simulate/`), or how it looks (`render.py`).
+(`simulate/`), what happens in it (`world.py`), or how it looks (`render.py`).
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from math import isfinite
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from pulumi_rollout.cli.world import World, scenario
+from pulumi_rollout.core.gates_written import may_be_bad
 from pulumi_rollout.core.model import Frozen
 from pulumi_rollout.core.plan import Plan, problems_of
 from pulumi_rollout.core.sources_written import Known
 from pulumi_rollout.core.strategies import check_times, compile_policy
-from pulumi_rollout.core.written import Duration
 from pulumi_rollout.errors import InvalidInput, Refused
-from pulumi_rollout.simulate.scenario import Bursts, Change, Course, Scenario, Scrapes
+from pulumi_rollout.simulate.scenario import Scenario
 from pulumi_rollout.simulate.tally import CONFIDENCE, Share, Tally, simulate
-from pulumi_rollout.simulate.walk import End, channel
+from pulumi_rollout.simulate.walk import End, channels
 
 # Walks that one process is given at a time.
 _BATCH = 10
+# Reasons that are told of a version.
+_REASONS = 3
 # The policy of somebody who leaves all as it is; where its numbers come from is simulated anyway.
 _DEFAULT = {"source": {"prometheus": "http://simulated"}, "gates": [{"successRate": {"minPercent": 99}}]}
 _KNOWN = Known(
@@ -35,26 +39,6 @@ _KNOWN = Known(
     kinds={"prometheus": frozenset({"simulated"})},
     proxy="simulated",
 )
-
-
-class World(NamedTuple):
-    """What happens, as it is asked for. Shares are of all requests, 0.02 for 2 %.
-
-    + rate: requests a second of all users
-    + error, slow: of the bad version; it has them `error_after` its first request, or from a weight on
-    + bursts: "2s/5m": all requests fail for 2 s, every 5 minutes on average
-    """
-
-    rate: float
-    error: float
-    error_after: str
-    stable_error: float
-    slow: float
-    stable_slow: float
-    bursts: str
-    scrape_seconds: float
-    runs: int
-    seed: int
 
 
 class Policy(NamedTuple):
@@ -69,6 +53,12 @@ class Policy(NamedTuple):
     beta: float | None = None
     evidence: str | None = None
     failures: str | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """Those that were given."""
+        given = [name.removesuffix("_seconds") for name, value in self._asdict().items() if value is not None]
+        return [f"--{name.replace('_', '-')}" for name in given]
 
 
 class Chance(Frozen):
@@ -85,12 +75,21 @@ class Chance(Frozen):
         return f"{100 * self.count / self.runs:.1f} %"
 
 
+class Reason(Frozen):
+    """Why releases were not promoted. + example: of one of them, with its numbers"""
+
+    end: str
+    count: int
+    example: str
+
+
 class Version(Frozen):
     """What came of one version.
 
     + error: the share of its requests that is bad in the end
     + seconds_median, seconds_p95: until it was promoted if it is good, until its traffic was taken away if it is bad,
       in half and in 95 % of all runs; null where that took for ever
+    + reasons: the most frequent ones first, at most three
     """
 
     name: str
@@ -101,6 +100,13 @@ class Version(Frozen):
     seconds_median: float | None
     seconds_p95: float | None
     failed_requests_median: float
+    reasons: list[Reason]
+
+    @property
+    def because(self) -> list[str]:
+        """Why it was not promoted, in sentences."""
+        words = {End.ABORTED: "put back", End.UNDECIDED: "undecided"}
+        return [f"{self.name}: {words[End(one.end)]} {one.count:,} times, as in: {one.example}" for one in self.reasons]
 
     @property
     def cells(self) -> list[str]:
@@ -111,8 +117,13 @@ class Version(Frozen):
 
 
 class Simulation(Frozen):
-    """All of it. + false_abort: of the good version; missed: the bad one was promoted; null where there is none"""
+    """All of it. + false_abort: of the good version; missed: the bad one was promoted; null where there is none
 
+    + policy: whose it is, and what of it was changed
+    + unseen: the bad version's failed requests are seen by no gate
+    """
+
+    policy: str
     rate: float
     runs: int
     seed: int
@@ -121,11 +132,19 @@ class Simulation(Frozen):
     bad: Version | None
     false_abort: Chance
     missed: Chance | None
+    unseen: bool
 
     @property
     def title(self) -> str:
         """What was done, in a sentence."""
-        return f"{self.runs:,} releases of each version at {self.rate:g} requests a second, seed {self.seed}"
+        done = f"{self.runs:,} releases of each version at {self.rate:g} requests a second, seed {self.seed}"
+        return f"{done}, with {self.policy}"
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why versions were not promoted, or why a bad one was, in sentences."""
+        found = [line for one in (self.good, self.bad) if one is not None for line in one.because]
+        return [*found, "no gate of the policy looks at failed requests"] if self.unseen else found
 
     @property
     def chances(self) -> list[str]:
@@ -143,14 +162,20 @@ def default_plan() -> Plan:
     return compile_policy({"canary": _DEFAULT}, _KNOWN)
 
 
-def chosen(plans: dict[str, Plan], app: str | None) -> Plan:
-    """The plan of an application, or of the only one. Raises Refused."""
+def chosen(plans: dict[str, Plan], app: str | None) -> tuple[str, Plan]:
+    """An application, or the only one, and its plan. Raises Refused."""
     if app is None and len(plans) == 1:
-        return next(iter(plans.values()))
+        return next(iter(plans.items()))
     if app not in plans:
         what = "the stack has no rollouts with a plan" if not plans else f"there are: {', '.join(sorted(plans))}"
         raise Refused(f"name the application: {what}" if app is None else f"there is no plan of {app}; {what}")
-    return plans[app]
+    return app, plans[app]
+
+
+def named(app: str | None, policy: Policy) -> str:
+    """Which policy that is, in words."""
+    whose = f"the policy of {app}" if app else "the default policy, as no application was named"
+    return f"{whose}, changed by {', '.join(policy.options)}" if policy.options else whose
 
 
 def changed(plan: Plan, policy: Policy) -> Plan:
@@ -166,7 +191,7 @@ def changed(plan: Plan, policy: Policy) -> Plan:
     if policy.min_samples is not None:
         data["limits"] = {**data["limits"], "min_samples": policy.min_samples}
     if policy.min_percent is not None:
-        data["gates"] = [_with_limit(gate, 1 - policy.min_percent / 100) for gate in data["gates"]]
+        data["gates"] = _with_limit(data["gates"], policy.min_percent)
     try:
         found = Plan.model_validate(data)
     except ValidationError as error:
@@ -175,19 +200,17 @@ def changed(plan: Plan, policy: Policy) -> Plan:
     return found
 
 
-def run(plan: Plan, world: World) -> Simulation:
-    """Many releases of a version that is as good as stable, and of the bad one. Raises InvalidInput."""
+def run(plan: Plan, world: World, policy: str) -> Simulation:
+    """Many releases of a version that is as good as stable, and of the bad one. + policy: what it is called.
+    Raises InvalidInput."""
     happens = scenario(plan, world)
-    ends_good = world.error <= world.stable_error and world.slow <= world.stable_slow
     as_stable = {name: (stable, stable) for name, (_, stable) in happens.gates.items()}
     good = replace(happens, canary=happens.stable, gates=as_stable)
-    tallies = _all(plan, [good] if ends_good else [good, happens], world)
+    tallies = _all(plan, [good, happens] if world.bad else [good], world)
     version = _version("as good as stable", world.stable_error, tallies[0], bad=False)
-    bad = None
-    if not ends_good:
-        name = f"{100 * world.error:g} % bad" if world.error > world.stable_error else f"{100 * world.slow:g} % slow"
-        bad = _version(name, world.error, tallies[1], bad=True)
+    bad = _version(world.bad, world.error, tallies[1], bad=True) if world.bad else None
     return Simulation(
+        policy=policy,
         rate=world.rate,
         runs=world.runs,
         seed=world.seed,
@@ -195,29 +218,7 @@ def run(plan: Plan, world: World) -> Simulation:
         bad=bad,
         false_abort=version.aborted,
         missed=bad.promoted if bad else None,
-    )
-
-
-def scenario(plan: Plan, world: World) -> Scenario:
-    """What happens in a release of the bad version. Raises InvalidInput."""
-    if world.rate <= 0:
-        raise InvalidInput([("--rate", f"must be more than 0 requests a second, not {world.rate:g}")])
-    if world.runs < 1:
-        raise InvalidInput([("--runs", f"must be at least 1, not {world.runs}")])
-    if world.scrape_seconds <= 0:
-        raise InvalidInput([("--scrape", "must be longer than nothing")])
-    for name in ("error", "stable_error", "slow", "stable_slow"):
-        if not 0 <= (ratio := getattr(world, name)) <= 1:
-            raise InvalidInput([(f"--{name.replace('_', '-')}", f"is a share from 0 to 1, as in 0.02, not {ratio:g}")])
-    slow = _course(world.slow, world.stable_slow, world.error_after), Course(world.stable_slow)
-    late = {name: slow for gate in plan.gates if (name := channel(gate) or "").startswith("slower")}
-    return Scenario(
-        rate=world.rate,
-        canary=_course(world.error, world.stable_error, world.error_after),
-        stable=Course(world.stable_error),
-        gates={**late, "hangs": (Course(0.0), Course(0.0))},
-        bursts=_bursts(world.bursts) if world.bursts else None,
-        scrapes=Scrapes(every_seconds=world.scrape_seconds),
+        unseen=world.error > world.stable_error and set(channels(plan)) <= set(happens.gates),
     )
 
 
@@ -240,7 +241,17 @@ def _version(name: str, error: float, tally: Tally, *, bad: bool) -> Version:
         seconds_median=_finite(tally.seconds(0.5, bad=bad)),
         seconds_p95=_finite(tally.seconds(0.95, bad=bad)),
         failed_requests_median=tally.failed(0.5),
+        reasons=_reasons(tally),
     )
+
+
+def _reasons(tally: Tally) -> list[Reason]:
+    """Those that are alike until their first number are one."""
+    others = [one for one in tally.outcomes if one.end is not End.PROMOTED]
+    kinds = [(one.end, re.split(r"\d", one.reason)[0]) for one in others]
+    examples = dict(zip(reversed(kinds), (one.reason for one in reversed(others)), strict=True))
+    most = Counter(kinds).most_common(_REASONS)
+    return [Reason(end=kind[0], count=count, example=examples[kind]) for kind, count in most]
 
 
 def _chance(share: Share) -> Chance:
@@ -251,31 +262,6 @@ def _finite(seconds: float) -> float | None:
     return round(seconds, 1) if isfinite(seconds) else None
 
 
-def _course(ratio: float, before: float, after: str) -> Course:
-    """From when on the bad version is bad: at once, some time after its first request, or at a weight."""
-    if not after:
-        return Course(ratio)
-    if match := re.fullmatch(r"(\d+) ?%", after):
-        return Course(before, (Change(ratio, weight_percent=int(match[1])),))
-    return Course(before, (Change(ratio, seconds=_duration("--error-after", after), weight_percent=1),))
-
-
-def _bursts(text: str) -> Bursts:
-    length, _, every = text.partition("/")
-    seconds = _duration("--bursts", length), _duration("--bursts", every)
-    if min(seconds) <= 0:
-        raise InvalidInput([("--bursts", f"lasts some time and comes now and then, as in 2s/5m, not {text!r}")])
-    return Bursts(seconds=seconds[0], every_seconds=seconds[1])
-
-
-def _duration(option: str, text: str) -> float:
-    try:
-        value: float = TypeAdapter(Duration).validate_python(text)
-    except ValidationError as error:
-        raise InvalidInput([(option, error.errors()[0]["msg"].removeprefix("Value error, "))]) from None
-    return value
-
-
 def _weights(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
@@ -283,6 +269,12 @@ def _weights(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _with_limit(gate: dict[str, Any], limit: float) -> dict[str, Any]:
-    is_success_rate = gate["test"] == "objective" and gate["metric"]["name"] == "success_rate"
-    return {**gate, "max_bad_ratio": round(limit, 12)} if is_success_rate else gate
+def _with_limit(gates: list[dict[str, Any]], min_percent: float) -> list[dict[str, Any]]:
+    limit = may_be_bad(min_percent, "--min-percent")
+    if limit is None or not 0 < limit < 1:
+        reason = f"lies between 0 and 100 percent, both excluded, not {min_percent:g}"
+        raise InvalidInput([("--min-percent", reason)])
+    rates = [gate for gate in gates if gate["test"] == "objective" and gate["metric"]["name"] == "success_rate"]
+    if not rates:
+        raise InvalidInput([("--min-percent", "the policy has no success rate with a limit that it could change")])
+    return [{**gate, "max_bad_ratio": limit} if gate in rates else gate for gate in gates]

@@ -11,15 +11,19 @@ from typer.testing import CliRunner, Result
 
 from pulumi_rollout.cli import simulate
 from pulumi_rollout.cli.app import app as commands
-from pulumi_rollout.cli.simulate import Policy, World, changed, chosen, default_plan
+from pulumi_rollout.cli.simulate import Policy, Simulation, changed, chosen, default_plan
+from pulumi_rollout.cli.world import World, scenario
 from pulumi_rollout.core.measures import Latency, Objective
 from pulumi_rollout.core.plan import Plan
 from pulumi_rollout.core.strategies import Canary
 from pulumi_rollout.errors import InvalidInput, Refused
 from pulumi_rollout.simulate.scenario import Bursts, Change, Course
+from pulumi_rollout.simulate.tally import Tally
+from pulumi_rollout.simulate.walk import End, Outcome
 
 PREVIEWS = Path(__file__).parent / "previews"
 WALK = str(PREVIEWS / "walk.json")
+TIMES = {"a": 2, "b": 4, "c": 3}
 # As few releases as tell the form.
 FEW = ("--runs", "4", "--weights", "50", "--interval", "10s")
 
@@ -42,14 +46,50 @@ def world(**changes: Any) -> World:
 def test_what_is_printed() -> None:
     given = run(*FEW, "--error", "1", "--seed", "3")
     assert given.exit_code == 0, given.output
-    title, headings, good, bad, false_abort, missed = given.stdout.splitlines()
-    assert title == "4 releases of each version at 100 requests a second, seed 3"
+    title, headings, good, bad, false_abort, missed, because = given.stdout.splitlines()
+    assert title == (
+        "4 releases of each version at 100 requests a second, seed 3, with the default policy, as no application was "
+        "named, changed by --weights, --interval"
+    )
     assert headings.split("   ")[0] == "VERSION"
     assert good.split()[:7] == ["as", "good", "as", "stable", "100.0", "%", "0.0"]
     assert bad.split()[:5] == ["100", "%", "bad", "0.0", "%"]
     assert "100.0 %" in bad
     assert false_abort == "false abort: 0.0 %; at 99 % confidence between 0.00 % and 73.41 %"
     assert missed == "missed fault: 0.0 %; at 99 % confidence between 0.00 % and 73.41 %"
+    assert because.startswith("100 % bad: put back 4 times, as in: success rate: ")
+
+
+def simulated(plan: Plan, **changes: Any) -> Simulation:
+    return simulate.run(plan, world(**changes), "this policy")
+
+
+def test_reasons_are_counted_whatever_their_numbers() -> None:
+    one = found(*FEW, "--error", "1", "--seed", "3")
+    [reason] = one["bad"]["reasons"]
+    assert (reason["end"], reason["count"]) == ("aborted", 4)
+    assert reason["example"].startswith("success rate: ")
+    assert one["good"]["reasons"] == []
+
+
+def test_the_undecided_say_why() -> None:
+    given = run(*FEW, "--rate", "1", "--max-wait", "70s", "--error", "0")
+    [line] = [line for line in given.stdout.splitlines() if line.startswith("as good as stable: ")]
+    assert line.startswith("as good as stable: undecided 4 times, as in: gate success_rate waits: ")
+
+
+def test_the_most_frequent_reasons_come_first() -> None:
+    ends = [Outcome(End.ABORTED, 1, 1, 0, reason=f"{why} of {n}") for why, times in TIMES.items() for n in range(times)]
+    outcomes = (*ends, Outcome(End.PROMOTED, 1, 1, 0), Outcome(End.UNDECIDED, 1, 1, 0, reason="d 7"))
+    told = [(one.end, one.count, one.example) for one in simulate._reasons(Tally(outcomes))]
+    assert told == [("aborted", 4, "b of 0"), ("aborted", 3, "c of 0"), ("aborted", 2, "a of 0")]
+
+
+def test_which_policy_it_was() -> None:
+    title = run("shop", "--json-file", WALK, "--runs", "1", "--error", "0", "--alpha", "0.01").stdout.splitlines()[0]
+    assert title.endswith(", seed 1, with the policy of shop, changed by --alpha")
+    assert run("--json-file", WALK, "--runs", "1", "--error", "0").stdout.splitlines()[0].endswith("policy of shop")
+    assert found(*FEW, "--error", "0")["policy"].startswith("the default policy, as no application was named")
 
 
 def test_the_same_seed_prints_the_same() -> None:
@@ -77,7 +117,7 @@ def test_an_application_has_to_be_named_among_several() -> None:
         chosen(plans, None)
     with pytest.raises(Refused, match="the stack has no rollouts with a plan"):
         chosen({}, None)
-    assert chosen({"shop": plans["shop"]}, None) is plans["shop"]
+    assert chosen({"shop": plans["shop"]}, None) == chosen(plans, "shop") == ("shop", plans["shop"])
 
 
 def test_the_default_policy_is_the_one_of_who_leaves_all_as_it_is() -> None:
@@ -105,10 +145,16 @@ def test_a_latency_gate_has_its_own_shares() -> None:
     slow = Objective(id="slow", source="s", metric=Latency(bound_seconds=0.5), max_bad_ratio=0.01)
     plan = changed(default_plan(), Policy(interval_seconds=5.0, weights="50"))
     plan = Plan.model_validate({**plan.model_dump(), "gates": [slow.model_copy(update={"source": _source(plan)})]})
-    one = simulate.run(plan, world(error=0.0, slow=0.9))
+    one = simulated(plan, error=0.0, slow=0.9)
     assert one.bad is not None
-    assert (one.bad.name, one.bad.aborted.count) == ("90 % slow", 2)
-    assert simulate.run(plan, world(error=0.9, slow=0.0)).false_abort.count == 0
+    assert (one.bad.name, one.bad.aborted.count, one.unseen) == ("90 % slow", 2, False)
+    both = simulated(plan, error=0.9, slow=0.9)
+    assert both.bad is not None
+    assert (both.bad.name, both.unseen) == ("90 % bad and 90 % slow", True)
+    missed = simulated(plan, error=0.9, slow=0.0)
+    assert missed.false_abort.count == 0
+    assert missed.reasons[-1] == "no gate of the policy looks at failed requests"
+    assert missed.bad is not None and missed.bad.failed_requests_median > 100
 
 
 def _source(plan: Plan) -> str:
@@ -124,13 +170,37 @@ def _source(plan: Plan) -> str:
     ],
 )
 def test_from_when_on_it_is_bad(after: str, course: Course) -> None:
-    scenario = simulate.scenario(default_plan(), world(error_after=after, bursts="2s/5m"))
-    assert (scenario.canary, scenario.stable) == (course, Course(0.001))
-    assert scenario.bursts == Bursts(every_seconds=300, seconds=2)
+    happens = scenario(default_plan(), world(error_after=after, bursts="2s/5m"))
+    assert (happens.canary, happens.stable) == (course, Course(0.001))
+    assert happens.bursts == Bursts(every_seconds=300, seconds=2)
 
 
 MISTAKES = {
     "a rate": (("--rate", "0"), "--rate: must be more than 0 requests a second, not 0"),
+    "no rate": (("--rate", "nan"), "--rate: must be more than 0 requests a second, not nan"),
+    "an endless rate": (("--rate", "inf"), "--rate: must be more than 0 requests a second, not inf"),
+    "slow for nobody": (
+        ("--slow", "0.2", "--error", "0"),
+        "--slow: no gate of the policy looks at latency, so no request is slow for it",
+    ),
+    "stable's slow ones for nobody": (
+        ("--stable-slow", "0.2"),
+        "--stable-slow: no gate of the policy looks at latency",
+    ),
+    "a weight that never comes": (
+        ("--error-after", "200%"),
+        "--error-after: never happens, as no weight is above 100 %, not '200%'",
+    ),
+    "a time that never comes": (
+        ("--error-after", "1h"),
+        "--error-after: never happens, as the rollout ends after 60 min (deadline), not '1h'",
+    ),
+    "a percentage of nothing": (
+        ("--json-file", WALK, "--min-percent", "99"),
+        "--min-percent: the policy has no success rate with a limit that it could change",
+    ),
+    "a share as a percentage": (("--min-percent", "0.99"), "--min-percent: is in percent, and at 0.99 % nearly all"),
+    "all of them": (("--min-percent", "100"), "--min-percent: lies between 0 and 100 percent, both excluded, not 100"),
     "runs": (("--runs", "0"), "--runs: must be at least 1, not 0"),
     "a share": (("--error", "2"), "--error: is a share from 0 to 1, as in 0.02, not 2"),
     "another share": (("--stable-slow", "-1"), "--stable-slow: is a share from 0 to 1, as in 0.02, not -1"),
@@ -168,4 +238,4 @@ def test_mistakes(arguments: tuple[str, ...], words: str) -> None:
 
 def test_a_mistake_is_an_error_of_ours() -> None:
     with pytest.raises(InvalidInput):
-        simulate.run(default_plan(), world(rate=0.0))
+        simulated(default_plan(), rate=0.0)
