@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import pulumi
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from components import Application
 from components.settings import applications
+from pulumi_rollout.cli.app import app as commands
 from pulumi_rollout.core.measures import Source
 from pulumi_rollout.core.strategies import compile_policy
 from pulumi_rollout.metrics import known
@@ -77,6 +80,12 @@ def test_a_ci_job_tells_a_rollout_that_waits_from_one_that_failed(
     where = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     done = subprocess.run([*shell.split(), "-c", found[1]], env=where, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (code, said, "")
+
+
+def test_the_simulation_of_the_docs_is_what_it_prints_today() -> None:
+    found = re.search(r"\$ rollout (simulate .*)\n((?:.+\n)+?)```", (ROOT / "docs" / "commands.md").read_text())
+    assert found is not None
+    assert CliRunner().invoke(commands, shlex.split(found[1])).stdout == found[2]
 
 
 def _named(trap: str) -> tuple[set[str], set[str]]:
