@@ -20,6 +20,7 @@ from pulumi_rollout.cli.app import app as commands
 from pulumi_rollout.core.measures import Source
 from pulumi_rollout.core.strategies import compile_policy
 from pulumi_rollout.metrics import known
+from pulumi_rollout.routers import ROUTERS
 from tests.components.declared import ROLLOUT, declare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,6 +107,11 @@ def test_each_trap_has_its_tests(trap: str) -> None:
 
 def test_all_traps_are_listed() -> None:
     assert [int(trap) for trap in TRAPS] == [number for number in range(1, 24) if number != 21]
+
+
+def test_the_changelog_names_every_router() -> None:
+    page = (ROOT / "CHANGELOG.md").read_text()
+    assert [name for name in ROUTERS if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
