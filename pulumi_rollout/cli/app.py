@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pulumi_rollout import __version__
 from pulumi_rollout.cli.options import (
     App,
     Folder,
@@ -65,9 +66,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rollout {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def rollout(
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error arose.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
 ) -> None:
     """Look at rollouts that run inside `pulumi up`, and say what they shall do."""
     # Libraries log what they try again; an error of ours says what has come of it.

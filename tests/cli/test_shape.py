@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from pulumi_rollout.cli.app import app
 from pulumi_rollout.cli.look import EXIT_CODES, Status
@@ -32,6 +33,12 @@ def test_help_in_a_process_of_its_own() -> None:
     assert done.stdout.startswith("Usage: rollout ")
     for name in commands():
         assert f"\n  {name} " in done.stdout
+
+
+def test_it_says_which_version_it_is() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    given = CliRunner().invoke(app, ["--version"])
+    assert (given.exit_code, given.output) == (0, f"rollout {version}\n")
 
 
 def test_the_program_is_installed_under_its_name() -> None:
