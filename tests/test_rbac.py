@@ -77,3 +77,13 @@ def test_a_release_asks_for_nothing_that_the_role_does_not_allow(asked: set[tupl
 def test_without_one_of_its_verbs_it_would_be_refused(asked: set[tuple[str, str, str]], verb: str) -> None:
     rules = [{**rule, "verbs": [one for one in rule["verbs"] if one != verb]} for rule in ROLE["rules"]]
     assert refused(asked, {"rules": rules})
+
+
+def test_the_binding_is_of_that_role() -> None:
+    binding = yaml.safe_load((Path(__file__).parents[1] / "docs" / "rbac-binding.yaml").read_text())
+    group = "rbac.authorization.k8s.io"
+    assert binding["roleRef"] == {"apiGroup": group, "kind": "Role", "name": ROLE["metadata"]["name"]}
+    assert (binding["apiVersion"], binding["kind"]) == (f"{group}/v1", "RoleBinding")
+    [subject] = binding["subjects"]
+    assert {"kind": "ServiceAccount"}.items() <= subject.items()
+    assert all(subject[name].startswith("REPLACE-WITH-") for name in ("name", "namespace"))
