@@ -114,6 +114,13 @@ def test_the_changelog_names_every_router() -> None:
     assert [name for name in ROUTERS if f"`{name}`" not in page] == []
 
 
+def test_routers_without_a_strategy_are_said_to_be_refused() -> None:
+    page = (ROOT / "docs" / "routers.md").read_text()
+    useless = [name for name, router in ROUTERS.items() if not router.STRATEGIES]
+    assert [name for name in useless if f"`{name} cannot do the strategy canary`" not in page] == []
+    assert re.findall(r"^\|.*: refused so far \| `(\w+): ", page, re.MULTILINE) == useless
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
