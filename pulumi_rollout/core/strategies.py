@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pulumi_rollout.core.gates_written import DefaultGate, gates
+from pulumi_rollout.core.gates_written import GATES, DefaultGate, gates
 from pulumi_rollout.core.measures import counting
 from pulumi_rollout.core.plan import Limits, Plan, Step, Verb, lasting, problems_of
 from pulumi_rollout.core.sources_written import Known, SourceWritten
-from pulumi_rollout.core.written import Deadline, Duration, Written, single
+from pulumi_rollout.core.written import Deadline, Duration, Written, in_snake_case, is_snake_case, single
 from pulumi_rollout.errors import InvalidInput
 
 # A shell and kubectl: Kubernetes' own image of kubectl has no shell.
@@ -86,8 +86,19 @@ def compile_policy(policy: dict[str, Any], known: Known) -> Plan:
     """The plan of a policy such as {"canary": {"stepWeight": 10, …}}.
 
     `known`: what can be read here.
-    Raises InvalidInput with every mistake that was found.
+    Raises InvalidInput with every mistake that was found, in the names that the policy is written in.
     """
+    try:
+        return _compiled(policy, known)
+    except InvalidInput as error:
+        if not is_snake_case(policy):
+            raise
+        models: tuple[type[Written], ...] = (*STRATEGIES.values(), *GATES.values(), SourceWritten)
+        told = [(in_snake_case(path, models), in_snake_case(reason, models)) for path, reason in error.problems]
+        raise InvalidInput(told) from error
+
+
+def _compiled(policy: dict[str, Any], known: Known) -> Plan:
     name, settings = single(policy, STRATEGIES, "policy", "strategy")
     try:
         canary = STRATEGIES[name].model_validate(settings)

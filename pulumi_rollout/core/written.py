@@ -6,6 +6,7 @@ Pure. Not here: what can be written (`strategies.py`, `gates_written.py`, `sourc
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -44,3 +45,16 @@ def single(written: dict[str, Any], known: dict[str, Any], path: str, noun: str)
     if snake not in known:
         raise InvalidInput([(path, f"there is no {noun} {name}; there are: {', '.join(known)}")])
     return snake, settings
+
+
+def is_snake_case(written: Any) -> bool:
+    """Whether somebody wrote it in a program, by the names in it."""
+    if isinstance(written, dict):
+        return any("_" in str(name) or is_snake_case(value) for name, value in written.items())
+    return isinstance(written, list) and any(is_snake_case(one) for one in written)
+
+
+def in_snake_case(text: str, models: Iterable[type[Written]]) -> str:
+    """A sentence with the settings of these models as a program names them."""
+    names = {to_camel(name): name for model in models for name in model.model_fields}
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), text)

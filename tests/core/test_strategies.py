@@ -325,7 +325,7 @@ def test_unknown_strategies(policy: Any, sentence: str) -> None:
             "shorten interval",
         ),
         (
-            {"weights": [7], "step_weight": 20},
+            {"weights": [7], "stepWeight": 20},
             "policy.canary.weights: are listed, so stepWeight and maxWeight have no effect: leave these out, or the "
             "list",
         ),
@@ -394,4 +394,32 @@ def test_unknown_strategies(policy: Any, sentence: str) -> None:
 def test_mistakes_in_the_canary(canary: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         compiled({"canary": canary})
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("canary", "sentence"),
+    [
+        (
+            policy.canary(interval="6m", max_wait="5m"),
+            "policy.canary.max_wait: is the most that a step lasts, and interval, 6 min, the least: raise it",
+        ),
+        (
+            policy.canary(no_data_hold="11m"),
+            "policy.canary.no_data_hold: is longer than no_data_revert, 10 min, so nothing would be held: shorten it",
+        ),
+        (
+            policy.canary(gates=[policy.success_rate(min_percent=100)], source=SOURCE),
+            "policy.canary.gates.0.min_percent: lies between 0 and 100 percent, both excluded, not 100",
+        ),
+        (
+            policy.canary(gates=[policy.latency(max="1s")], source=SOURCE),
+            "policy.canary.gates.0: has exactly one of percentile and maxRatio",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_the_names_that_were_written(canary: dict[str, Any], sentence: str) -> None:
+    """Those of programs where one of them is seen, else those of stack files."""
+    with pytest.raises(InvalidInput) as caught:
+        compiled(canary)
     assert str(caught.value) == sentence
