@@ -138,11 +138,14 @@ class Answer:
 
 
 def eventually(probe: Callable[[], Any], seconds: float = 15) -> Any:
+    """Wait until it comes true, and return what it came to. Envoy listens from its first route on."""
     deadline = time.monotonic() + seconds
-    while not (found := probe()):
+    while True:
+        with contextlib.suppress(requests.ConnectionError):
+            if found := probe():
+                return found
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.1)
-    return found
 
 
 def _application(name: str, version: str) -> list[Json]:
