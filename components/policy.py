@@ -214,7 +214,7 @@ def direct(
     """The proxies themselves, or the application's pods ("app"), read through the Kubernetes API once a second: no
     metrics server, and no scrape to wait for.
 
-    + namespace, labels, port, path: where the pods are, if not where the proxy usually has them
+    + namespace, labels, port, path: of the pods, what is not as the proxy usually has it
     """
     given = _given(**locals())
     return {"direct": given.pop("proxy"), **given}

@@ -200,7 +200,7 @@ class Readings:
         if not by_pod and source.kind != "direct":
             return Fleet(stable=stable)
         where = direct.where(source, self._backends)
-        own = source.kind == "direct" and not where.labels
+        own = source.kind == "direct" and direct.own(source)
         application = self._application(stable, now) if by_pod or own else ()
         if source.kind != "direct":
             return Fleet(application, (), stable)

@@ -272,7 +272,7 @@ INPUTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "means nothing to a source of kind direct: name the proxy as direct's value",
     ),
     "pods without a port": (
-        gate(RATE, source={"direct": "contour", "namespace": "edge"}),
+        gate(RATE, source={"direct": "kuma", "labels": {"app": "edge"}}),
         f"{GATE}.source.port",
         "is missing: say on which port the pods have their metrics",
     ),

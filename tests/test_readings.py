@@ -15,8 +15,10 @@ from pulumi_rollout.core.gates import Evidence, fresh
 from pulumi_rollout.core.measures import Auth, Gate, Pods, Source
 from pulumi_rollout.core.plan import Plan, Step
 from pulumi_rollout.core.state import Phase, State
+from pulumi_rollout.core.strategies import compile_policy
 from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import Inputs
+from pulumi_rollout.metrics import known
 from pulumi_rollout.metrics.series import name_of
 from pulumi_rollout.readings import Readings
 from tests.fake_api import FakeApi, Fault
@@ -289,6 +291,27 @@ def test_pods_elsewhere(api: FakeApi, readings: Readings) -> None:
     always(api, (LINE % ("200", 8)).encode(), "edge-1:9102/proxy/metrics")
     there = Source(kind="direct", proxy="contour", pods=Pods(namespace="edge", labels={"app": "envoy"}, port=9102))
     assert readings.look(plan(RATE, it=there), state(), 100.0)["success_rate"].canary.series
+
+
+def test_a_proxy_elsewhere_is_what_it_usually_is_but_for_what_is_said(api: FakeApi, readings: Readings) -> None:
+    pod(api, "edge-1", path="/api/v1/namespaces/edge/pods")
+    pod(api, "shop-v2-x", "v2")
+    always(api, (LINE % ("200", 8)).encode(), "edge-1:8002/proxy/stats/prometheus")
+    written = {"successRate": {"minPercent": 99, "source": {"direct": "contour", "namespace": "edge"}}}
+    there = compile_policy({"canary": {"gates": [written]}}, known("contour", ())).sources["direct-1"]
+    assert readings.look(plan(RATE, it=there), state(), 100.0)["success_rate"].canary.series
+    assert {request.path for request in api.requests if request.path.endswith("/pods")} == {
+        "/api/v1/namespaces/edge/pods"
+    }
+
+
+def test_a_proxy_of_which_no_pod_runs_is_said_before_the_first_release_too(api: FakeApi, readings: Readings) -> None:
+    """Only the application's own pods come with it."""
+    there = Source(kind="direct", proxy="contour", pods=Pods(port=8002))
+    own = Source(kind="direct", proxy="app", pods=Pods(port=9100))
+    assert readings.preflight(plan(RATE, it=own)) == []
+    [(_, reason)] = readings.preflight(plan(RATE, it=there))
+    assert reason.startswith("gate success_rate: no pod")
 
 
 def test_addresses_tell_versions_apart(api: FakeApi, server: FakeApi, source: Source, readings: Readings) -> None:

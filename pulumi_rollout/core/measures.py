@@ -36,8 +36,8 @@ class Pods(Frozen):
     """Where the pods are whose metrics are read directly.
 
     + namespace: None = the application's
-    + labels: what selects them
-    + port, path: of their metrics
+    + labels: what selects them; none where they are the application's own
+    + port, path: of their metrics; port 0 = the application's
     """
 
     namespace: str | None = None

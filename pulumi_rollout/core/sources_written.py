@@ -20,6 +20,8 @@ class Known(NamedTuple):
     + proxies: name of a proxy -> the metrics and tests that its series serve: success_rate, latency, stalled, share
     + kinds: kind of source -> the proxies that it can read
     + proxy: the one that the application's route has
+    + places: name of a proxy -> where its pods usually are, of those of which that is known; without labels they are
+      the application's own
     + credentials: names of those that the application has
     """
 
@@ -27,6 +29,7 @@ class Known(NamedTuple):
     kinds: Mapping[str, frozenset[str]]
     proxy: str
     credentials: frozenset[str] = frozenset()
+    places: Mapping[str, Pods] = {}
 
 
 class SourceWritten(Written):
@@ -34,7 +37,7 @@ class SourceWritten(Written):
 
     + proxy: of Prometheus, whose series are read; that of the application's route if it is left out
     + token, password, ca: names of credentials; headers: header -> name of a credential
-    + namespace, labels, port, path: of `direct`, where the pods are, if not where the proxy usually has them
+    + namespace, labels, port, path: of `direct`, what is not as the proxy usually has it
     """
 
     prometheus: str | None = None
@@ -92,7 +95,7 @@ def _source(written: SourceWritten, path: str, known: Known) -> Source:
         raise InvalidInput([(f"{path}.{wrong[0]}", f"means nothing to a source of kind {kind}: leave it out")])
     proxy = "" if kind == "alertmanager" else _proxy(written, kind, path, known)
     if kind == "direct":
-        return Source(kind=kind, proxy=proxy, pods=_pods(written, path))
+        return Source(kind=kind, proxy=proxy, pods=_pods(written, proxy, path, known))
     address = _address(getattr(written, kind), f"{path}.{kind}")
     auth = Auth(**{name: getattr(written, name) for name in OF_SERVERS})
     _check_credentials(auth, path, known)
@@ -114,11 +117,23 @@ def _proxy(written: SourceWritten, kind: str, path: str, known: Known) -> str:
     return proxy
 
 
-def _pods(written: SourceWritten, path: str) -> Pods | None:
-    given = {name: getattr(written, name) for name in OF_DIRECT if name in written.model_fields_set}
-    if given and written.port is None:
-        raise InvalidInput([(f"{path}.port", "is missing: say on which port the pods have their metrics")])
-    return Pods(**given) if given else None
+def _pods(written: SourceWritten, proxy: str, path: str, known: Known) -> Pods | None:
+    """Where the pods are, if something is said of it: what is left out is as the proxy usually has it."""
+    given = {name: value for name in OF_DIRECT if (value := getattr(written, name))}
+    usual = known.places.get(proxy)
+    if not given:
+        return None
+    if usual is None:
+        needed = {"labels": "which labels its pods have", "port": "on which port the pods have their metrics"}
+        if missing := [
+            (f"{path}.{name}", f"is missing: say {what}") for name, what in needed.items() if name not in given
+        ]:
+            raise InvalidInput(missing)
+        return Pods(**given)
+    if not usual.labels and (foreign := [name for name in ("namespace", "labels") if name in given]):
+        reason = f"means nothing to {proxy}, which is read in the application's own pods: leave it out"
+        raise InvalidInput([(f"{path}.{foreign[0]}", reason)])
+    return usual.model_copy(update=given)
 
 
 def _address(address: Any, path: str) -> str:

@@ -61,4 +61,5 @@ CHOICES: dict[str, frozenset[str]] = {
 def known(proxy: str, credentials: Iterable[str]) -> Known:
     """What can be read here, for a route with this proxy and an application with these credentials."""
     serves = {name: frozenset(series.serves(one)) for name, one in PROXIES.items()}
-    return Known(proxies=serves, kinds=CHOICES, proxy=proxy, credentials=frozenset(credentials))
+    places = {name: at for name, one in PROXIES.items() if (at := direct.usual(one)) is not None}
+    return Known(serves, CHOICES, proxy, frozenset(credentials), places)

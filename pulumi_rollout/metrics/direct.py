@@ -22,20 +22,23 @@ from pulumi_rollout.metrics.shapes import Fleet, Pod, Problem, Request, Response
 BROKEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
-def where(source: Source, backends: Backends) -> Pods:
-    """The pods to ask. No labels stand for the application's own pods."""
-    if source.pods is not None:
-        return source.pods.model_copy(update={"namespace": source.pods.namespace or backends.apex.namespace})
-    proxy = PROXIES.get(source.proxy)
-    if proxy is None or proxy.direct is None:
-        return Pods(namespace=backends.apex.namespace, port=0)
+def usual(proxy: Proxy) -> Pods | None:
+    """Where a proxy's pods are, if nothing else is said; None where that is not known."""
     at = proxy.direct
-    return Pods(
-        namespace=at.namespace or backends.apex.namespace,
-        labels=at.labels,
-        port=at.port or backends.apex.port,
-        path=at.path,
-    )
+    return Pods(namespace=at.namespace, labels=at.labels, port=at.port, path=at.path) if at else None
+
+
+def where(source: Source, backends: Backends) -> Pods:
+    """The pods to ask, with what is the application's filled in."""
+    at = source.pods or usual(PROXIES.get(source.proxy, Proxy())) or Pods(port=0)
+    apex = backends.apex
+    return at.model_copy(update={"namespace": at.namespace or apex.namespace, "port": at.port or apex.port})
+
+
+def own(source: Source) -> bool:
+    """Whether the pods to ask are the application's own. The proxy tells, whatever is said of where they are."""
+    at = PROXIES.get(source.proxy, Proxy()).direct
+    return source.pods is None if at is None else not at.labels
 
 
 def requests(source: Source, gates: Sequence[Gate], backends: Backends, pods: Fleet) -> list[Request]:
@@ -110,7 +113,7 @@ def problems(
             found.append(Problem(gate.id, problem))
         elif not pods.asked:
             # The application's own pods are not there before its first release.
-            found.append(Problem(gate.id, _nobody(source, backends), absent=not where(source, backends).labels))
+            found.append(Problem(gate.id, _nobody(source, backends), absent=own(source)))
         elif responses and responses[0].error is not None:
             found.append(Problem(gate.id, responses[0].error))
         elif responses and (missing := _missing(source, gate, _first(pods)[0], responses[0])) is not None:

@@ -6,6 +6,7 @@ Lives here: the names. Not here: the real ones (`metrics/`), or what is written 
 
 from __future__ import annotations
 
+from pulumi_rollout.core.measures import Pods
 from pulumi_rollout.core.sources_written import Known
 
 ALL = frozenset({"success_rate", "latency", "stalled", "share"})
@@ -13,11 +14,20 @@ PROXIES = {
     "contour": ALL,
     "nginx": frozenset({"success_rate", "latency", "share"}),
     "app": frozenset({"success_rate", "latency"}),
+    "kuma": ALL,
     "alb": frozenset(),
 }
 KNOWN = Known(
     proxies=PROXIES,
-    kinds={"prometheus": frozenset(PROXIES), "direct": frozenset({"contour", "app"}), "alertmanager": frozenset({""})},
+    kinds={
+        "prometheus": frozenset(PROXIES),
+        "direct": frozenset({"contour", "app", "kuma"}),
+        "alertmanager": frozenset({""}),
+    },
     proxy="contour",
     credentials=frozenset({"bot", "grafana", "root-ca"}),
+    places={
+        "contour": Pods(namespace="projectcontour", labels={"app": "envoy"}, port=8002, path="/stats/prometheus"),
+        "app": Pods(port=0),
+    },
 )

@@ -58,9 +58,33 @@ WRITTEN: dict[str, tuple[Any, Source]] = {
             pods=Pods(namespace="edge", labels={"app": "envoy"}, port=8002, path="/stats"),
         ),
     ),
+    "direct, of another namespace": (
+        {"direct": "contour", "namespace": "edge"},
+        Source(
+            kind="direct",
+            proxy="contour",
+            pods=Pods(namespace="edge", labels={"app": "envoy"}, port=8002, path="/stats/prometheus"),
+        ),
+    ),
+    "direct, of other labels": (
+        {"direct": "contour", "labels": {"app": "edge"}, "port": 9000},
+        Source(
+            kind="direct",
+            proxy="contour",
+            pods=Pods(namespace="projectcontour", labels={"app": "edge"}, port=9000, path="/stats/prometheus"),
+        ),
+    ),
     "direct, of another port": (
         {"direct": "app", "port": 9100},
         Source(kind="direct", proxy="app", pods=Pods(port=9100)),
+    ),
+    "direct, of another path": (
+        {"direct": "app", "path": "/internal/metrics"},
+        Source(kind="direct", proxy="app", pods=Pods(port=0, path="/internal/metrics")),
+    ),
+    "direct, of pods that are nowhere in particular": (
+        {"direct": "kuma", "labels": {"app": "edge"}, "port": 5670},
+        Source(kind="direct", proxy="kuma", pods=Pods(labels={"app": "edge"}, port=5670)),
     ),
 }
 
@@ -99,11 +123,11 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "an unknown proxy": (
         {**PROMETHEUS, "proxy": "haproxy"},
-        "source.proxy: there is no proxy haproxy that prometheus can read; there are: alb, app, contour, nginx",
+        "source.proxy: there is no proxy haproxy that prometheus can read; there are: alb, app, contour, kuma, nginx",
     ),
     "an unknown proxy, directly": (
         {"direct": "nginx"},
-        "source.direct: there is no proxy nginx that direct can read; there are: app, contour",
+        "source.direct: there is no proxy nginx that direct can read; there are: app, contour, kuma",
     ),
     "a proxy beside a direct one": (
         {"direct": "contour", "proxy": "app"},
@@ -117,9 +141,21 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         {**PROMETHEUS, "port": 9090},
         "source.port: means nothing to a source of kind prometheus: leave it out",
     ),
-    "labels without a port": (
-        {"direct": "contour", "labels": {"app": "envoy"}},
+    "labels without a port, of pods that are nowhere in particular": (
+        {"direct": "kuma", "labels": {"app": "edge"}},
         "source.port: is missing: say on which port the pods have their metrics",
+    ),
+    "a port without labels, of pods that are nowhere in particular": (
+        {"direct": "kuma", "labels": {}, "port": 5670},
+        "source.labels: is missing: say which labels its pods have",
+    ),
+    "a namespace of the application's own pods": (
+        {"direct": "app", "namespace": "edge", "port": 9100},
+        "source.namespace: means nothing to app, which is read in the application's own pods: leave it out",
+    ),
+    "labels of the application's own pods": (
+        {"direct": "app", "labels": {"app": "edge"}},
+        "source.labels: means nothing to app, which is read in the application's own pods: leave it out",
     ),
     "an unknown token": (
         {**PROMETHEUS, "token": "ci"},
