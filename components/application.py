@@ -29,7 +29,8 @@ class Application(pulumi.ComponentResource):
       `secrets` (from `stack_secret`) a Secret of the revision
     + routing, rollout: how traffic arrives, and how it moves to a new version
     + revision: a name for the revision, instead of the hash of its content
-    + kubeconfig, context: which cluster; the ambient one if neither is given
+    + kubeconfig, context: which cluster; else as `kubernetes:kubeconfig` and `kubernetes:context` of the stack say, or
+      the ambient one
     + app_protocol: what the port speaks, for routing layers that want to be told: "http", "kubernetes.io/h2c" for gRPC
     + retry: another value tries a revision again that has failed before
     + adopt: the name of a Deployment that no rollout has made, behind a Service of the application's name: its
@@ -72,14 +73,11 @@ class Application(pulumi.ComponentResource):
                 "kubeconfig= and context= instead"
             )
         self._name, self._namespace, self._port = name, namespace, port
-        # It holds credentials, and the Rollout's inputs are kept in the state.
-        hidden = pulumi.Output.secret(kubeconfig) if kubeconfig is not None else None
-        cluster = {"kubeconfig": hidden, "context": context}
         route = declared(routing, name, namespace, port)
         props: dict[str, Any] = {
             "app": name,
             "namespace": namespace,
-            "cluster": {key: value for key, value in cluster.items() if value is not None},
+            "cluster": _cluster(kubeconfig, context),
             "route": reference(routing, route),
             "policy": rollout,
             "retry": retry,
@@ -186,3 +184,14 @@ class Application(pulumi.ComponentResource):
             },
             opts=opts,
         )
+
+
+def _cluster(kubeconfig: pulumi.Input[str] | None, context: str | None) -> dict[str, Any]:
+    """Which cluster, as both providers are told. What the ambient one is, each finds out by itself."""
+    if kubeconfig is None:
+        # As for Pulumi's own default provider. Beside another kubeconfig the stack's context means nothing.
+        stack = pulumi.Config("kubernetes")
+        kubeconfig, context = stack.get_secret("kubeconfig"), context or stack.get("context")
+    # It holds credentials, and the Rollout's inputs are kept in the state.
+    hidden = pulumi.Output.secret(kubeconfig) if kubeconfig is not None else None
+    return {key: value for key, value in {"kubeconfig": hidden, "context": context}.items() if value is not None}

@@ -128,6 +128,25 @@ def test_the_ambient_cluster_is_said_by_saying_nothing() -> None:
     assert "kubeconfig" not in declared.of(CLUSTER).inputs
 
 
+STACK = {"kubernetes:kubeconfig": "hidden-kubeconfig", "kubernetes:context": "prod-eu"}
+CLUSTERS: dict[str, tuple[dict[str, str], dict[str, str], dict[str, Any]]] = {
+    "the stack's": (STACK, {}, {"kubeconfig": Hidden("hidden-kubeconfig"), "context": "prod-eu"}),
+    "the stack's context": ({"kubernetes:context": "prod-eu"}, {}, {"context": "prod-eu"}),
+    "another context": (STACK, {"context": "blue"}, {"kubeconfig": Hidden("hidden-kubeconfig"), "context": "blue"}),
+    "another kubeconfig, with its own context": (STACK, {"kubeconfig": "mine"}, {"kubeconfig": Hidden("mine")}),
+}
+
+
+@pytest.mark.parametrize(("config", "given", "cluster"), CLUSTERS.values(), ids=CLUSTERS)
+def test_the_stack_says_which_cluster_where_the_program_does_not(
+    config: dict[str, str], given: dict[str, str], cluster: dict[str, Any]
+) -> None:
+    declared = declare(shop(**given), config=config)
+    assert declared.of(ROLLOUT).inputs["cluster"] == cluster
+    provider = declared.of(CLUSTER).inputs
+    assert {key: provider[key] for key in ("kubeconfig", "context") if key in provider} == cluster
+
+
 # Traps.
 
 
