@@ -17,6 +17,7 @@ from .revision import PATCH_FORCE, SKIP_AWAIT, Autoscaling, Content, Rendered, R
 from .rollout import Rollout
 from .routing import ExistingRoute, Routing, declared, reference
 from .secrets import Secret, stack_salt
+from .settings import program_problems
 
 
 class Application(pulumi.ComponentResource):
@@ -73,12 +74,13 @@ class Application(pulumi.ComponentResource):
                 "kubeconfig= and context= instead"
             )
         self._name, self._namespace, self._port = name, namespace, port
-        route = declared(routing, name, namespace, port)
+        wrong = program_problems(routing, autoscaling)
+        route = [] if wrong else declared(routing, name, namespace, port)
         props: dict[str, Any] = {
             "app": name,
             "namespace": namespace,
             "cluster": _cluster(kubeconfig, context),
-            "route": reference(routing, route),
+            "route": {} if wrong else reference(routing, route),
             "policy": rollout,
             "retry": retry,
         }
@@ -102,7 +104,7 @@ class Application(pulumi.ComponentResource):
         self._service_port = content.service_port
         try:
             rendered = content.rendered(stack_salt())
-            if found := credential_problems(credentials or {}):
+            if found := [*wrong, *credential_problems(credentials or {})]:
                 raise InvalidInput(found)
         except InvalidInput as error:
             # Only the Rollout is declared: its check reports the mistakes, and nothing moves.

@@ -1,7 +1,7 @@
 """What is wrong with a revision, found while the program runs: (property, reason) for each mistake.
 
 Pure: data in, sentences out. The Rollout's check reports them, at preview, before anything moves.
-Not here: the policy's mistakes, which `check` itself finds.
+Not here: the policy's mistakes, which `check` itself finds, and the route's (`settings.py`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def content_problems(content: Content) -> Problems:
         *_plain_problems(content.namespace, "namespace", NAMES_ALL),
         *_plain_problems(content.port, "port", NAMES_ALL),
         *_secret_problems(content.secrets),
+        *_string_problems(content.env, "env"),
+        *_string_problems(content.configs, "configs"),
     ]
     if content.revision is None:
         mixed = {"image": content.image, "env": content.env, "configs": content.configs, "podTemplate": template}
@@ -122,6 +124,17 @@ def _twice_problems(template: Mapping[str, Any]) -> Problems:
 def _secret_problems(secrets: Mapping[str, Any]) -> Problems:
     reason = "is read by stack_secret(...), as the revision is named by it: any other value is hidden or has none yet"
     return [(f"secrets.{key}", reason) for key, value in secrets.items() if not isinstance(value, Secret)]
+
+
+def _string_problems(values: Any, path: str) -> Problems:
+    """Numbers and booleans are no environment. An Output may be a string, and is another mistake or none."""
+    if not isinstance(values, Mapping):
+        return [(path, f"is a {type(values).__name__}: give a dict of names and strings")]
+    return [
+        (f"{path}.{key}", f"has to be a string, not {value!r}: put it in quotes")
+        for key, value in values.items()
+        if not isinstance(value, str | pulumi.Output)
+    ]
 
 
 def _plain_problems(value: Any, path: str, output: str = NAMED_BY_IT) -> Problems:

@@ -1,13 +1,15 @@
 """Applications from the stack's configuration: typed models, and what `__main__.py` needs of them.
 
 `<project>:applications` holds the applications by name, in camelCase; `<project>:secrets` their
-secrets, encrypted. The rollout policy stays as written: the Rollout's check validates it.
+secrets, encrypted. The rollout policy stays as written: the Rollout's check validates it. What a program makes of the
+same settings is held to the same models (`program_problems`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from typing import Any, Self, get_type_hints
 
 import pulumi
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model, model_validator
@@ -43,6 +45,9 @@ def _settings_of(route: type[Any]) -> type[Setting]:
     return create_model(f"{route.__module__}.{route.__name__}", __base__=Setting, **fields)
 
 
+_OF_ROUTES = {route: _settings_of(route) for route in ROUTES.values()}
+
+
 class _RoutingSettings(Setting):
     """Exactly one kind of route. Its fields are the routers (see `RoutingSettings`)."""
 
@@ -63,7 +68,7 @@ class _RoutingSettings(Setting):
         return made
 
 
-_EACH: dict[str, Any] = {name: (_settings_of(route) | None, None) for name, route in ROUTES.items()}
+_EACH: dict[str, Any] = {name: (_OF_ROUTES[route] | None, None) for name, route in ROUTES.items()}
 # With a field for each router, so that a new one needs no line here.
 RoutingSettings = create_model("RoutingSettings", __base__=_RoutingSettings, **_EACH)
 
@@ -74,6 +79,14 @@ class AutoscalingSettings(Setting):
     min_replicas: int
     max_replicas: int
     cpu_percent: int = 80
+
+    @model_validator(mode="after")
+    def _least_is_not_above_most(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(
+                f"minReplicas {self.min_replicas} is above maxReplicas {self.max_replicas}: raise the second"
+            )
+        return self
 
 
 class ApplicationSettings(Setting):
@@ -111,6 +124,31 @@ class ApplicationSettings(Setting):
             "secrets": {key: Secret(value) for key, value in secrets.items()},
             "credentials": {name: stack_secret(key) for name, key in self.credentials.items()},
         }
+
+
+def program_problems(routing: Routing | ExistingRoute, autoscaling: Autoscaling | None) -> list[tuple[str, str]]:
+    """What a stack file would refuse of what a program has made: its dataclasses take anything."""
+    models = [model for route, model in _OF_ROUTES.items() if isinstance(routing, route)]
+    problems = [found for model in models for found in _problems(routing, model, "routing")]
+    return problems + (_problems(autoscaling, AutoscalingSettings, "autoscaling") if autoscaling else [])
+
+
+def _problems(made: Any, model: type[Setting], path: str) -> list[tuple[str, str]]:
+    try:
+        model.model_validate({name: _plain(getattr(made, name)) for name in model.model_fields}, strict=True)
+    except ValidationError as error:
+        return problems_of(error, path)
+    return []
+
+
+def _plain(value: Any) -> Any:
+    """The value, with a text for each Output, as it will be one, and without what is in a mapping: that is a piece of
+    the vendor's object, which the API server judges."""
+    if isinstance(value, pulumi.Output):
+        return "(an Output)"
+    if isinstance(value, Mapping):
+        return {}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def applications(config: pulumi.Config) -> dict[str, dict[str, Any]]:

@@ -187,6 +187,8 @@ def problems_of(error: ValidationError, prefix: str) -> list[tuple[str, str]]:
         elif item["type"] == "missing":
             # Its input is all that stands beside it, secrets too.
             reason = "is missing"
+        elif item["type"] == "sequence_str":
+            reason = f"is a list: write [{item['input']!r}], not {item['input']!r}"
         elif item["type"] != "value_error":
             reason = f"{reason[0].lower()}{reason[1:]}, not {item['input']!r}"
         found.append((path, reason))

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 from pulumi.dynamic import CheckResult
 
-from components import Canary, GatewayRoute
+from components import Autoscaling, Canary, ExistingRoute, GatewayRoute, IstioRoute
 from components import revision as module
 from components.secrets import Secret
 from pulumi_rollout.errors import InvalidInput
@@ -114,6 +114,22 @@ OUTPUTS: dict[str, tuple[dict[str, Any], str]] = {
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "a secret in plain": ({"secrets": {"TOKEN": "hidden"}}, f"secrets.TOKEN: {STACK_SECRET}"),
     "no image": ({"image": None}, "image: is missing: name the image, with its tag or digest"),
+    "a number in the environment": (
+        {"env": {"PORT": 8080}},
+        "env.PORT: has to be a string, not 8080: put it in quotes",
+    ),
+    "a boolean in the environment, of a revision with a name": (
+        {"env": {"DEBUG": True}, "revision": "v2"},
+        "env.DEBUG: has to be a string, not True: put it in quotes",
+    ),
+    "a number among the configs": (
+        {"configs": {"LIMIT": 1.5}},
+        "configs.LIMIT: has to be a string, not 1.5: put it in quotes",
+    ),
+    "an environment as containers have it": (
+        {"env": [{"name": "A", "value": "1"}]},
+        "env: is a list: give a dict of names and strings",
+    ),
     "no tag": (
         {"image": "reg:5000/shop"},
         "image: reg:5000/shop has no tag, so nobody can tell which version it is: add one",
@@ -193,6 +209,50 @@ def test_a_credential_is_a_secret_of_the_stack(given: Any) -> None:
         "credentials.prom",
         "is read by stack_secret(...), so that it is known at preview and hidden everywhere",
     )
+
+
+REF = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "web"}
+TYPED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "one host of a Gateway": (
+        {"routing": GatewayRoute("shop.example.com", "public")},
+        "routing.hosts",
+        "is a list: write ['shop.example.com'], not 'shop.example.com'",
+    ),
+    "one host of Istio": (
+        {"routing": IstioRoute(hosts="reviews")},
+        "routing.hosts",
+        "is a list: write ['reviews'], not 'reviews'",
+    ),
+    "a kind that there is not": (
+        {"routing": GatewayRoute(["a.example.com"], "public", kind="HttpRoute")},  # type: ignore[arg-type]
+        "routing.kind",
+        "input should be 'HTTPRoute', 'GRPCRoute' or 'TCPRoute', not 'HttpRoute'",
+    ),
+    "one rule of somebody else's": (
+        {"routing": ExistingRoute("gateway", [REF], rules="web")},
+        "routing.rules",
+        "is a list: write ['web'], not 'web'",
+    ),
+    "a minimum above the maximum": (
+        {"autoscaling": Autoscaling(5, 2)},
+        "autoscaling",
+        "minReplicas 5 is above maxReplicas 2: raise the second",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "path", "reason"), TYPED.values(), ids=TYPED)
+def test_a_program_is_refused_what_a_stack_file_is(given: dict[str, Any], path: str, reason: str) -> None:
+    declared = declare(shop(**given))
+    assert [item for item in declared if item.type.startswith("kubernetes:")] == []
+    [failure] = RolloutProvider().check({}, declared.of(ROLLOUT).inputs).failures
+    assert (failure.property, failure.reason) == (path, reason)
+
+
+def test_what_will_be_a_host_and_what_is_the_vendors_own_are_fine() -> None:
+    declare(shop(routing=GatewayRoute([LATER], "public"), autoscaling=Autoscaling(2, 2))).of(DEPLOYMENT)  # type: ignore[list-item]
+    cookie = {"loadBalancer": {"consistentHash": {"httpCookie": {"name": "user", "ttl": "0s"}}}}
+    declare(shop(routing=IstioRoute(hosts=("a.example.com",), traffic_policy=cookie))).of(DEPLOYMENT)  # type: ignore[arg-type]
 
 
 def next_key(changes: dict[str, Any]) -> str:

@@ -134,6 +134,14 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
         "applications.shop.port: input should be a valid integer, unable to parse string as an integer, not 'web'; "
         "applications.shop.replica: there is no setting of the name replica",
     ),
+    "a minimum above the maximum": (
+        config({**SHOP, "autoscaling": {"minReplicas": 5, "maxReplicas": 2}}),
+        "applications.shop.autoscaling: minReplicas 5 is above maxReplicas 2: raise the second",
+    ),
+    "one host": (
+        config({**SHOP, "routing": {"gateway": {**ROUTING["gateway"], "hosts": "shop.example.com"}}}),
+        "applications.shop.routing.gateway.hosts: is a list: write ['shop.example.com'], not 'shop.example.com'",
+    ),
     "a secret of no application": (
         config(secrets={"shopp": {"TOKEN": "hidden-token"}}),
         "rollouts:secrets names shopp, which is not one of rollouts:applications",
