@@ -440,7 +440,8 @@ def test_pods_have_bounds_too() -> None:
 
 def test_pods_that_are_missing_before_anything_moves() -> None:
     [envoys] = problems(RATE, bodies=[], source=DIRECT)
-    assert envoys == Problem("success_rate", "no pod with app=envoy runs in namespace projectcontour")
+    assert (envoys.gate, envoys.absent) == ("success_rate", False)
+    assert envoys.reason.startswith("no pod with app=envoy runs in namespace projectcontour: say where they are with ")
     [own] = problems(RATE, bodies=[], source=DIRECT.model_copy(update={"proxy": "app"}))
     assert own == Problem("success_rate", "no pod of the application runs in namespace shop", absent=True)
 

@@ -377,7 +377,20 @@ def test_preflight_says_everything_at_once(api: FakeApi, server: FakeApi, source
     assert [path for path, _ in found] == ["policy"] * 3
     assert found[0][1] == f"gate success_rate: {server.url} has no series of contour"
     assert found[1][1].startswith("gate stalled: traefik has no series for stalled; with it, the gates are: ")
-    assert found[2][1] == "gate direct: no pod with app=envoy runs in namespace projectcontour"
+    assert found[2][1].startswith("gate direct: no pod with app=envoy runs in namespace projectcontour: say where ")
+
+
+def test_a_gateway_that_is_not_contours_is_said_with_the_way_out(api: FakeApi, readings: Readings) -> None:
+    """A route of the Gateway API does not say who serves it, and Contour is only a guess."""
+    [(_, reason)] = readings.preflight(plan(RATE, it=DIRECT), "v1")
+    assert reason == (
+        "gate success_rate: no pod with app=envoy runs in namespace projectcontour: say where they are with "
+        "source=direct('contour', namespace=…), or name the proxy that serves the route in its place; there are: "
+        "apisix, app, appmesh, contour, envoy-gateway, gloo, istio, istio-subsets, knative, kuma, linkerd, nginx, "
+        "skipper, traefik"
+    )
+    [(_, own)] = readings.preflight(plan(RATE, it=Source(kind="direct", proxy="app")), "v1")
+    assert own == "gate success_rate: no pod of the application runs in namespace prod"
 
 
 def test_before_the_first_release_no_series_need_be_there(server: FakeApi, source: Source, readings: Readings) -> None:

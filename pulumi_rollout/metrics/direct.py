@@ -113,7 +113,7 @@ def problems(
             found.append(Problem(gate.id, problem))
         elif not pods.asked:
             # The application's own pods are not there before its first release.
-            found.append(Problem(gate.id, _nobody(source, backends), absent=own(source)))
+            found.append(Problem(gate.id, f"{_nobody(source, backends)}{_way_out(source)}", absent=own(source)))
         elif responses and responses[0].error is not None:
             found.append(Problem(gate.id, responses[0].error))
         elif responses and (missing := _missing(source, gate, _first(pods)[0], responses[0])) is not None:
@@ -154,6 +154,17 @@ def _nobody(source: Source, backends: Backends) -> str:
     at = where(source, backends)
     labels = ",".join(f"{label}={value}" for label, value in at.labels.items())
     return f"no pod{f' with {labels}' if labels else ' of the application'} runs in namespace {at.namespace}"
+
+
+def _way_out(source: Source) -> str:
+    """What to do where a proxy has no pods: it is elsewhere, or the route is another's than its kind suggests."""
+    if own(source):
+        return ""
+    choices = ", ".join(sorted(name for name, proxy in PROXIES.items() if proxy.requests))
+    return (
+        f": say where they are with source=direct({source.proxy!r}, namespace=…), or name the proxy that serves the "
+        f"route in its place; there are: {choices}"
+    )
 
 
 def _missing(source: Source, gate: Gate, pod: Pod, response: Response) -> Problem | None:
