@@ -42,7 +42,7 @@ from pulumi_rollout.observe import Observer, preflight
 from pulumi_rollout.perform import Performer
 from pulumi_rollout.readings import Readings
 from pulumi_rollout.release import expiries, release
-from pulumi_rollout.routers import ROUTERS, notice_of
+from pulumi_rollout.routers import ROUTERS, notice_of, proxy_of
 
 Props = dict[str, Any]
 
@@ -63,7 +63,7 @@ class RolloutProvider(ResourceProvider):
         except InvalidInput as error:
             return CheckResult(news, _failures(error.problems))
         checked = {**news, "plan": plan.model_dump(mode="json")}
-        problems = [*_unable(inputs), *_two_changes(olds, inputs)]
+        problems = [*_unable(inputs), *_blind(inputs, plan), *_two_changes(olds, inputs)]
         walks = olds.get("serving_revision") != inputs.revision.hash
         if not problems and walks and _known(news):
             found = _preflight(inputs, plan)
@@ -153,7 +153,11 @@ def _inputs(props: Props) -> Inputs:
 
 
 def _plan(inputs: Inputs) -> Plan:
-    return compile_policy(inputs.policy, known(ROUTERS[inputs.route.router].PROXY, inputs.credentials))
+    return compile_policy(inputs.policy, known(_proxy(inputs), inputs.credentials))
+
+
+def _proxy(inputs: Inputs) -> str:
+    return proxy_of(ROUTERS[inputs.route.router], inputs.route.objects, inputs.backends())
 
 
 def _without_unknown(value: Any) -> Any:
@@ -224,6 +228,14 @@ def _unable(inputs: Inputs) -> list[tuple[str, str]]:
         return []
     able = ", ".join(name for name, other in ROUTERS.items() if strategy in other.STRATEGIES)
     return [("route.router", f"{router} cannot do the strategy {strategy}; these can: {able}")]
+
+
+def _blind(inputs: Inputs, plan: Plan) -> list[tuple[str, str]]:
+    """Series that could not tell this route's versions apart: no request of the canary's would ever be seen."""
+    usual, fits = ROUTERS[inputs.route.router].PROXY, _proxy(inputs)
+    if usual == fits or all(source.proxy != usual for source in plan.sources.values()):
+        return []
+    return [("policy", f"the series of {usual} cannot tell the two versions of this route apart: read those of {fits}")]
 
 
 def _owned(inputs: Inputs) -> list[str]:

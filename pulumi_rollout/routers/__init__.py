@@ -51,6 +51,7 @@ class Router(Protocol):
       by the "schema" of its CRD, or by a "fixture" from its documentation
     + parts (optional): (refs, backends) -> all objects that a walk reads and writes, in the order in which they
       are written on the way forward: those that are named, and those that the walk itself makes
+    + proxy (optional): (refs, backends) -> whose series are read instead, where the objects' shape decides it
     + NOTICE (optional): what people should know at preview of a vendor that has come to its end
     """
 
@@ -99,6 +100,12 @@ def parts_of(router: Router, refs: list[Ref], backends: Backends) -> list[Ref]:
     that are not among `refs` are made by the walk, and may be absent."""
     own = getattr(router, "parts", None)
     return list(refs) if own is None else list(own(refs, backends))
+
+
+def proxy_of(router: Router, refs: list[Ref], backends: Backends) -> str:
+    """Whose series tell this route's versions apart; a key of `metrics.PROXIES`."""
+    own = getattr(router, "proxy", None)
+    return router.PROXY if own is None else str(own(refs, backends))
 
 
 def notice_of(router: Router) -> str | None:

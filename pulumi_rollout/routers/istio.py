@@ -85,6 +85,12 @@ def parts(refs: list[Ref], backends: Backends) -> list[Ref]:
     return [*services, *policies, *(ref for ref in refs if ref not in services and ref not in policies)]
 
 
+def proxy(refs: list[Ref], backends: Backends) -> str:
+    """Whose series tell the versions apart: subsets are of one Service, and differ by their Deployments alone."""
+    shared = {"kind": "DestinationRule", "name": _both(backends).service}
+    return "istio-subsets" if any(shared.items() <= ref.items() for ref in refs) else PROXY
+
+
 def with_weight(objects: list[Manifest], backends: Backends, percent: int) -> list[Manifest]:
     """List the canary beside the apex in each of our rules, with this share in percent, and declare it."""
     changed = deepcopy(objects)

@@ -9,14 +9,20 @@ import pytest
 
 import components
 from components import (
+    Canary,
     ContourRoute,
     ExistingRoute,
     GatewayRoute,
+    IstioRoute,
     KubernetesRoute,
     NginxRoute,
     TraefikRoute,
+    direct,
+    prometheus,
+    success_rate,
 )
 from components.settings import ROUTES, applications
+from pulumi_rollout import provider
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.routers import ROUTERS
 from tests.components.declared import ROLLOUT, Registered, declare, shop
@@ -111,6 +117,35 @@ def test_the_rollout_is_told_of_the_declared_objects(name: str) -> None:
     wanted = route.objects("shop", "prod", 9898)
     assert named == [(item["apiVersion"], item["kind"], item["metadata"]["name"]) for item in wanted]
     assert (inputs.route.router, inputs.route.declared, inputs.route.rules) == (name, True, None)
+
+
+SHARED = {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "name": "shop-revisions"}
+VIRTUAL = {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "name": "shop"}
+READ: dict[str, tuple[Any, str]] = {
+    "Services of their own": (IstioRoute(traffic_policy={"tls": {"mode": "DISABLE"}}), "istio"),
+    "subsets": (IstioRoute(subsets=True), "istio-subsets"),
+    "somebody else's Services": (ExistingRoute("istio", [VIRTUAL, {**SHARED, "name": "shop"}]), "istio"),
+    "somebody else's subsets": (ExistingRoute("istio", [VIRTUAL, SHARED]), "istio-subsets"),
+}
+
+
+@pytest.mark.parametrize(("route", "proxy"), READ.values(), ids=READ)
+def test_a_route_says_whose_series_tell_its_versions_apart(route: Any, proxy: str) -> None:
+    policy = Canary(gates=[success_rate(min_percent=99)])
+    inputs = declare(shop(routing=route, rollout=policy)).of(ROLLOUT).inputs
+    [source] = provider._plan(provider._inputs(inputs)).sources.values()
+    assert (source.kind, source.proxy) == ("direct", proxy)
+
+
+@pytest.mark.parametrize("source", [direct("istio"), prometheus("http://server:9090", proxy="istio")])
+def test_series_that_cannot_tell_subsets_apart_are_refused(source: Any) -> None:
+    policy = Canary(gates=[success_rate(min_percent=99)], source=source)
+    inputs = declare(shop(routing=IstioRoute(subsets=True), rollout=policy)).of(ROLLOUT).inputs
+    [failure] = provider.RolloutProvider().check({}, inputs).failures
+    assert (failure.property, failure.reason) == (
+        "policy",
+        "the series of istio cannot tell the two versions of this route apart: read those of istio-subsets",
+    )
 
 
 def test_a_route_of_somebody_else_is_not_declared() -> None:
