@@ -36,15 +36,15 @@ class Written(BaseModel):
 
 
 def single(written: dict[str, Any], known: dict[str, Any], path: str, noun: str) -> tuple[str, Any]:
-    """The one key of a mapping that names its kind, and what it holds. Raises InvalidInput; an unknown name lists the
-    choices."""
+    """The one key of a mapping that names its kind, and what it holds: in YAML, nothing at all is no setting. Raises
+    InvalidInput; an unknown name lists the choices."""
     if not isinstance(written, dict) or len(written) != 1:
         raise InvalidInput([(path, f"names exactly one {noun}; there are: {', '.join(known)}")])
     [(name, settings)] = written.items()
     snake = re.sub(r"(?<!^)(?=[A-Z])", "_", str(name)).lower()
     if snake not in known:
         raise InvalidInput([(path, f"there is no {noun} {name}; there are: {', '.join(known)}")])
-    return snake, settings
+    return snake, {} if settings is None else settings
 
 
 def is_snake_case(written: Any) -> bool:

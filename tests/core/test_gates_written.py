@@ -165,8 +165,8 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "two": ({**RATE, "stalled": {}}, f"gates.0: names exactly one gate; there are: {THE_OTHERS}"),
     "no mapping": ("successRate", "gates.0: input should be a valid dictionary, not 'successRate'"),
     "no settings": (
-        {"successRate": None},
-        "gates.0: input should be a valid dictionary or instance of SuccessRateWritten, not None",
+        {"successRate": 99},
+        "gates.0: input should be a valid dictionary or instance of SuccessRateWritten, not 99",
     ),
     "no objective": ({"successRate": {}}, "gates.0: has exactly one of minPercent and maxRatio"),
     "two objectives": (
@@ -298,3 +298,12 @@ def test_selectors_that_are_good(selector: str) -> None:
     [gate] = compiled({"query": {"name": "n", "bad": selector, "total": selector, "maxPercent": 1}}).gates
     assert isinstance(gate, Objective)
     assert gate.metric == Query(title="n", bad=selector, total=selector)
+
+
+def test_nothing_behind_a_name_is_no_setting() -> None:
+    """In YAML, a key without settings has no value at all."""
+    assert compile_policy({"canary": None}, KNOWN) == compile_policy({"canary": {}}, KNOWN)
+    assert compiled({"stalled": None}) == compiled({"stalled": {}})
+    with pytest.raises(InvalidInput) as caught:
+        compiled({"successRate": None})
+    assert str(caught.value) == "policy.canary.gates.0: has exactly one of minPercent and maxRatio"

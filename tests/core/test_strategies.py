@@ -276,7 +276,7 @@ def test_what_the_components_write_of_gates_and_sources_is_the_same() -> None:
         ({"canary": {}, "abTest": {}}, "policy: names exactly one strategy; there are: canary"),
         ("canary", "policy: names exactly one strategy; there are: canary"),
         ({5: {}}, "policy: there is no strategy 5; there are: canary"),
-        ({"canary": None}, "policy.canary: input should be a valid dictionary or instance of Canary, not None"),
+        ({"canary": 5}, "policy.canary: input should be a valid dictionary or instance of Canary, not 5"),
     ],
 )
 def test_unknown_strategies(policy: Any, sentence: str) -> None:
