@@ -1,5 +1,6 @@
 """Writes docs/states.md and docs/plan.schema.json from the code, the table in docs/routers.md from the registry and its
-fixtures, docs/benchmarks.md and its picture from the lines of docs/benchmarks: `python -m docs.generate [--check]`.
+fixtures, those of settings in docs/gates.md and docs/metrics.md from their models, docs/benchmarks.md and its picture
+from the lines of docs/benchmarks: `python -m docs.generate [--check]`.
 
 With `--check` nothing is written, and a page that is out of date is an error. Not here: pages that
 people write.
@@ -16,6 +17,7 @@ from typing import Any, get_args
 import yaml
 
 from bench import picture, report
+from docs import settings
 from pulumi_rollout.core.commands import obey
 from pulumi_rollout.core.machine import decide
 from pulumi_rollout.core.moves import Apex, Capacity, Move, Weight, begin_of, current, dwell_of, step_number
@@ -186,11 +188,10 @@ def plan_schema() -> str:
     return json.dumps(schema(), indent=2) + "\n"
 
 
-def routers() -> str:
-    """docs/routers.md, of which the table is written here."""
-    page = (PAGES_AT / "routers.md").read_text()
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{_routers()}\n{END}{rest.partition(END)[2]}"
+def _woven(name: str, table: str) -> str:
+    """A page that people write, with the table that is written here."""
+    before, _, rest = (PAGES_AT / name).read_text().partition(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
 
 
 def _routers() -> str:
@@ -257,7 +258,9 @@ def _name(item: Move | Action) -> str:
 PAGES = {
     "states.md": states,
     "plan.schema.json": plan_schema,
-    "routers.md": routers,
+    "routers.md": lambda: _woven("routers.md", _routers()),
+    "gates.md": lambda: _woven("gates.md", settings.gates()),
+    "metrics.md": lambda: _woven("metrics.md", settings.sources()),
     "benchmarks.md": report.page,
     "benchmarks.svg": picture.picture,
 }

@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 from components import Application
 from components.settings import applications
 from pulumi_rollout.cli.app import app as commands
+from pulumi_rollout.core.gates_written import GATES
 from pulumi_rollout.core.measures import Source
-from pulumi_rollout.core.strategies import compile_policy
+from pulumi_rollout.core.sources_written import SourceWritten
+from pulumi_rollout.core.strategies import GUARD_IMAGE, compile_policy
 from pulumi_rollout.metrics import known
 from pulumi_rollout.routers import ROUTERS
 from tests.components.declared import ROLLOUT, declare
@@ -87,6 +89,20 @@ def test_the_simulation_of_the_docs_is_what_it_prints_today() -> None:
     found = re.search(r"\$ rollout (simulate .*)\n((?:.+\n)+?)```", (ROOT / "docs" / "commands.md").read_text())
     assert found is not None
     assert CliRunner().invoke(commands, shlex.split(found[1])).stdout == found[2]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guard.md"])
+def test_the_guards_image_is_the_one_that_is_pulled(page: str) -> None:
+    """With its tag, as a registry of one's own has to have it too."""
+    assert f"`{GUARD_IMAGE}`" in (ROOT / page).read_text()
+
+
+def test_every_setting_of_gates_and_sources_has_its_row() -> None:
+    """What the rows say is made of the models; a program has the same names (`tests/components/test_policy.py`)."""
+    pages = {"gates.md": [*GATES.values()], "metrics.md": [SourceWritten]}
+    for page, models in pages.items():
+        rows = set(re.findall(r"^\| `(\w+)` \|.*\|.*\|.*\|$", (ROOT / "docs" / page).read_text(), re.MULTILINE))
+        assert rows >= {name for model in models for name in model.model_fields}
 
 
 def _named(trap: str) -> tuple[set[str], set[str]]:

@@ -438,8 +438,8 @@ def test_the_generator_tells_what_is_stale(
     monkeypatch.setattr(generate, "HERE", tmp_path)
     assert generate.main(["--check"]) == 1
     assert capsys.readouterr().err == (
-        "out of date: docs/states.md, docs/plan.schema.json, docs/routers.md, docs/benchmarks.md, docs/benchmarks.svg; "
-        "run `python -m docs.generate`\n"
+        "out of date: docs/states.md, docs/plan.schema.json, docs/routers.md, docs/gates.md, docs/metrics.md, "
+        "docs/benchmarks.md, docs/benchmarks.svg; run `python -m docs.generate`\n"
     )
     assert generate.main([]) == 0
     assert generate.main(["--check"]) == 0

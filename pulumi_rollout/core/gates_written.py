@@ -1,7 +1,8 @@
 """Gates as users write them, and the plan's gates that they become.
 
-Pure. Two gates need no writing: `restarts`, and `stalled` where the source can tell. Not here: what a gate makes of
-its numbers (`gates/`).
+Pure. The tables of settings in the docs are made of these models and of what their docstrings say of each field
+(`docs/settings.py`). Two gates need no writing: `restarts`, and `stalled` where the source can tell. Not here: what a
+gate makes of its numbers (`gates/`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ PLACEHOLDERS = ("app", "namespace", "service", "revision")
 
 
 class GateWritten(Written):
-    """What all gates have. + dry_run: judged and shown, without consequence"""
+    """What all gates have.
+
+    + source: where its numbers are from; the policy's `source` if it is left out
+    + dry_run: judged and shown, without consequence
+    """
 
     source: SourceWritten | None = None
     dry_run: bool = False
@@ -46,8 +51,9 @@ class GateWritten(Written):
 class ShareWritten(GateWritten):
     """A share of requests, with an objective of its own or compared with the old version's.
 
-    + max_ratio: to pass, the new version's share of bad requests is shown to be less than so many times the old one's;
-      it fails above `margin` times
+    + max_ratio: instead of an objective: to pass, the new version's share of bad requests is shown to be less than so
+      many times the old one's
+    + margin: with `max_ratio`, it fails above so many times
     """
 
     max_ratio: float | None = Field(default=None, gt=1)
@@ -61,20 +67,30 @@ class ShareWritten(GateWritten):
 
 
 class SuccessRateWritten(ShareWritten):
-    """At least `min_percent` of the canary's requests are answered without a server error."""
+    """Requests are answered without a server error. + min_percent: so many percent of the canary's at least"""
 
     min_percent: float | None = None
 
 
 class LatencyWritten(ShareWritten):
-    """`percentile` percent of the canary's requests take at most `max`."""
+    """Requests are answered soon.
+
+    + percentile: so many percent of the canary's requests take at most `max`
+    + max: a duration that is a bound of the proxy's histogram
+    """
 
     percentile: float | None = None
     max: Deadline
 
 
 class QueryWritten(ShareWritten):
-    """At most `max_percent` of what `total` selects is what `bad` selects: series of counters of your own."""
+    """Counters of your own.
+
+    + name: what they count, in words; in a program, the first argument
+    + bad: PromQL selector of the counters of bad events
+    + total: PromQL selector of the counters of all events
+    + max_percent: so many percent of all events are bad at most
+    """
 
     name: str
     bad: str
@@ -83,26 +99,38 @@ class QueryWritten(ShareWritten):
 
 
 class TrafficShareWritten(GateWritten):
-    """The canary gets the share of requests that the route says. + margin: of the odds, either way"""
+    """The canary gets the share of requests that the route says.
+
+    + margin: it fails where the odds are more than so many times the route's, or less than the route's by as much
+    """
 
     margin: float = Field(default=1.25, gt=1)
 
 
 class StalledWritten(GateWritten):
-    """Requests end within `after`, or not all of them hang."""
+    """Requests end, or not all of them hang. + after: by then, one of those that were given should have ended"""
 
     after: Deadline = 10.0
 
 
 class RestartsWritten(Written):
-    """Containers of the canary restart at most so often under traffic."""
+    """Containers of the canary do not crash under traffic.
+
+    + max: so many restarts, of all containers together, are fine
+    + dry_run: judged and shown, without consequence
+    """
 
     max: int = Field(default=0, ge=0)
     dry_run: bool = False
 
 
 class AlertsWritten(GateWritten):
-    """No alert begins to fire. + matchers: labels that it has to have"""
+    """No alert begins to fire.
+
+    + source: where the alerts are: a Prometheus or an Alertmanager
+    + matchers: labels that an alert has to have; without any, it is of the application's namespace and names the
+      application, a revision or a pod of it
+    """
 
     source: SourceWritten
     matchers: dict[str, str] = {}

@@ -33,11 +33,21 @@ class Known(NamedTuple):
 
 
 class SourceWritten(Written):
-    """Exactly one of `prometheus`, `alertmanager` (addresses) and `direct` (whose series: a proxy, or `app`).
+    """Exactly one of `prometheus`, `alertmanager` and `direct`.
 
-    + proxy: of Prometheus, whose series are read; that of the application's route if it is left out
-    + token, password, ca: names of credentials; headers: header -> name of a credential
-    + namespace, labels, port, path: of `direct`, what is not as the proxy usually has it
+    + prometheus, alertmanager: the server's address; in a program, the first argument
+    + direct: whose series are read: a proxy's, or the application's own (`app`); in a program, the first argument
+    + proxy: whose series are read; those of the application's route if it is left out
+    + token: a bearer token, by the name of a credential
+    + username: with `password`, in plain
+    + password: by the name of a credential
+    + headers: header -> name of a credential that is its value
+    + ca: PEM certificates to trust instead of the system's, by the name of a credential
+    + insecure_skip_verify: the server's certificate is not checked
+    + namespace: of the pods; where the proxy usually has them if it is left out
+    + labels: of the pods; those that the proxy's usually have if they are left out
+    + port: of the pods' metrics; the one that the proxy usually has if it is left out
+    + path: of the pods' metrics; the one that the proxy usually has if it is left out
     """
 
     prometheus: str | None = None
