@@ -42,7 +42,7 @@ from pulumi_rollout.observe import Observer, preflight
 from pulumi_rollout.perform import Performer
 from pulumi_rollout.readings import Readings
 from pulumi_rollout.release import expiries, release
-from pulumi_rollout.routers import ROUTERS, notice_of, proxy_of
+from pulumi_rollout.routers import ROUTERS, blind, notice_of, proxy_of
 
 Props = dict[str, Any]
 
@@ -231,11 +231,10 @@ def _unable(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 def _blind(inputs: Inputs, plan: Plan) -> list[tuple[str, str]]:
-    """Series that could not tell this route's versions apart: no request of the canary's would ever be seen."""
-    usual, fits = ROUTERS[inputs.route.router].PROXY, _proxy(inputs)
-    if usual == fits or all(source.proxy != usual for source in plan.sources.values()):
-        return []
-    return [("policy", f"the series of {usual} cannot tell the two versions of this route apart: read those of {fits}")]
+    """Sources that would never see a request of the canary's."""
+    read = {source.proxy for source in plan.sources.values()}
+    reason = blind(ROUTERS[inputs.route.router], inputs.route.objects, inputs.backends(), read)
+    return [("policy", reason)] if reason else []
 
 
 def _owned(inputs: Inputs) -> list[str]:

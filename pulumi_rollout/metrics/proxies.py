@@ -97,6 +97,19 @@ ISTIO = Proxy(
     ),
 )
 
+# A Service, as Traefik names it for its own kinds, for routes of the Gateway API up to 3.7.5, and for those since: the
+# hash there makes sure where the name of the Service begins. Measured for its own kinds and for GRPCRoutes up to 3.7.5;
+# the rest is from the source of Traefik (3.2 to 3.7.9), and not measured.
+TRAEFIK = (
+    "{namespace}-{service}-{port}@kubernetescrd"
+    "|{namespace}-{service}-(?:http-{port}|{port}-grpc)@kubernetesgateway"
+    "|(?:http|grpc)route-.+-[0-9a-f]{20}-svc-{namespace}-{service}-[0-9]+@kubernetesgateway"
+)
+# An Ingress with NGINX's annotations, from the source of 3.7, the first that knows canaries, and not measured: both
+# versions are named by the Ingress and the old version's Service. With any name in the Ingress' place other Services
+# would be meant too, so it has to be the application's.
+TRAEFIK_INGRESS = "{namespace}-{app}-{app}-{port}"
+
 PROXIES: dict[str, Proxy] = {
     "contour": replace(
         ENVOY, direct=Direct("projectcontour", {"app": "envoy"}, 8002, "/stats/prometheus", *ENVOY_FILTERS)
@@ -156,7 +169,8 @@ PROXIES: dict[str, Proxy] = {
     # The code of a gRPC request is its status. UNKNOWN is not taken as bad: Traefik says so of a good answer too, where
     # its status is in a trailer that the headers have not announced.
     "traefik": Proxy(
-        backend={"service": "{namespace}-{service}-{port}@kubernetescrd"},
+        backend={"service": f"{TRAEFIK}|{TRAEFIK_INGRESS}-canary@kubernetesingressnginx"},
+        stable={"service": f"{TRAEFIK}|{TRAEFIK_INGRESS}@kubernetesingressnginx"},
         renamed=("service",),
         requests=("traefik_service_requests_total",),
         bad={"code": "|".join(["5..", *GRPC_BAD[1:]])},

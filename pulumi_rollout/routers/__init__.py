@@ -108,6 +108,20 @@ def proxy_of(router: Router, refs: list[Ref], backends: Backends) -> str:
     return router.PROXY if own is None else str(own(refs, backends))
 
 
+def blind(router: Router, refs: list[Ref], backends: Backends, read: set[str]) -> str | None:
+    """Why the series of these proxies could not tell this route's versions apart, if they could not."""
+    fits, app = proxy_of(router, refs, backends), backends.apex.service
+    if fits != router.PROXY and router.PROXY in read:
+        return f"the series of {router.PROXY} cannot tell the two versions of this route apart: read those of {fits}"
+    others = [ref["name"] for ref in refs if ref["name"] != app]
+    if router is ROUTERS["nginx"] and "traefik" in read and others:
+        return (
+            f"the series of traefik are found by the name of the Ingress where that is {app}, and not {others[0]}: "
+            'read the application\'s own, with source=direct("app")'
+        )
+    return None
+
+
 def notice_of(router: Router) -> str | None:
     """What people should know at preview of the vendor, if anything."""
     notice: str | None = getattr(router, "NOTICE", None)

@@ -148,6 +148,23 @@ def test_series_that_cannot_tell_subsets_apart_are_refused(source: Any) -> None:
     )
 
 
+INGRESS = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "web"}
+
+
+def test_an_ingress_that_traefik_counts_by_another_name_is_refused() -> None:
+    """Both its versions have that name, in which other Services' could be contained."""
+    policy = Canary(gates=[success_rate(min_percent=99)], source=direct("traefik"))
+    theirs = declare(shop(routing=ExistingRoute("nginx", [INGRESS]), rollout=policy)).of(ROLLOUT).inputs
+    [failure] = provider.RolloutProvider().check({}, theirs).failures
+    assert (failure.property, failure.reason) == (
+        "policy",
+        "the series of traefik are found by the name of the Ingress where that is shop, and not web: read the "
+        'application\'s own, with source=direct("app")',
+    )
+    ours = provider._inputs(declare(shop(routing=NginxRoute(["a.example.com"]), rollout=policy)).of(ROLLOUT).inputs)
+    assert provider._blind(ours, provider._plan(ours)) == []
+
+
 def test_a_route_of_somebody_else_is_not_declared() -> None:
     declared = declare(shop(routing=ExistingRoute("gateway", [REF], rules=["web", 2])))
     assert objects(ExistingRoute("gateway", [REF])) == []
