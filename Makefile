@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 LAB ?= default
 
-.PHONY: setup tools check test stories parts kills demo docs lab-up lab-down lab-status clean
+.PHONY: setup tools check test lab kills demo docs lab-up lab-down lab-status clean
 
 setup: .venv/ready tools
 
@@ -24,15 +24,13 @@ check: .venv/ready
 	$(PYTHON) -m docs.generate --check
 	$(PYTHON) -m pytest -q -n 2 -m "not lab"
 
-# All of it: the stories of releases, one after another, and beside them the tests of the lab itself.
-test: setup check
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line stories parts
+# All of it.
+test: setup check lab
 
-stories: setup
-	$(PYTHON) -m pytest -q -m lab tests/e2e
-
-parts: setup
-	$(PYTHON) -m pytest -q -m lab --ignore tests/e2e
+# The stories of releases in a real cluster, and the tests of that cluster itself. A file's tests stay together, in one
+# of three processes with a lab each: a story waits about as long as it computes.
+lab: setup
+	$(PYTHON) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m lab
 
 # SIGKILL after each single write of the journal, where `make test` takes a sample of them.
 kills: setup

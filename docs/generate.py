@@ -200,7 +200,8 @@ def _routers() -> str:
     lines = ["| router | what a walk changes | has a status | numbers of | " + " | ".join(strategies) + " |"]
     lines.append("|---" * (4 + len(strategies)) + "|")
     for name, router in ROUTERS.items():
-        cells = [f"`{name}`", _changes(name), "yes" if router.REPORTS else "no", f"`{router.PROXY}`"]
+        read = f"`{router.PROXY}`" + (", or as its objects have it" if hasattr(router, "proxy") else "")
+        cells = [f"`{name}`", _changes(name), "yes" if router.REPORTS else "no", read]
         cells += [TESTED[router.STRATEGIES[one]] if one in router.STRATEGIES else "no" for one in strategies]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])

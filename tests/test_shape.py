@@ -50,6 +50,7 @@ ALLOWED = {
     "pulumi_rollout.engine": (),
     "pulumi_rollout.patches": (),
     "pulumi_rollout.parts": (
+        "pulumi_rollout.core.targets",
         "pulumi_rollout.inputs",
         "pulumi_rollout.gitops",
         "pulumi_rollout.patches",

@@ -6,6 +6,7 @@ is an error that lists the choices.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from pulumi_rollout.core.targets import Backends
@@ -52,6 +53,7 @@ class Router(Protocol):
     + parts (optional): (refs, backends) -> all objects that a walk reads and writes, in the order in which they
       are written on the way forward: those that are named, and those that the walk itself makes
     + proxy (optional): (refs, backends) -> whose series are read instead, where the objects' shape decides it
+    + blind (optional): (refs, backends, proxy) -> why that proxy's series cannot tell the versions apart, or None
     + NOTICE (optional): what people should know at preview of a vendor that has come to its end
     """
 
@@ -108,18 +110,11 @@ def proxy_of(router: Router, refs: list[Ref], backends: Backends) -> str:
     return router.PROXY if own is None else str(own(refs, backends))
 
 
-def blind(router: Router, refs: list[Ref], backends: Backends, read: set[str]) -> str | None:
-    """Why the series of these proxies could not tell this route's versions apart, if they could not."""
-    fits, app = proxy_of(router, refs, backends), backends.apex.service
-    if fits != router.PROXY and router.PROXY in read:
-        return f"the series of {router.PROXY} cannot tell the two versions of this route apart: read those of {fits}"
-    others = [ref["name"] for ref in refs if ref["name"] != app]
-    if router is ROUTERS["nginx"] and "traefik" in read and others:
-        return (
-            f"the series of traefik are found by the name of the Ingress where that is {app}, and not {others[0]}: "
-            'read the application\'s own, with source=direct("app")'
-        )
-    return None
+def blind(router: Router, refs: list[Ref], backends: Backends, read: Iterable[str]) -> str | None:
+    """Why the series of one of these proxies could not tell this route's versions apart, if they could not."""
+    own: Callable[[list[Ref], Backends, str], str | None] | None = getattr(router, "blind", None)
+    reasons = [own(refs, backends, proxy) for proxy in sorted(read)] if own else []
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def notice_of(router: Router) -> str | None:

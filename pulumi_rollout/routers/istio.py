@@ -91,6 +91,14 @@ def proxy(refs: list[Ref], backends: Backends) -> str:
     return "istio-subsets" if any(shared.items() <= ref.items() for ref in refs) else PROXY
 
 
+def blind(refs: list[Ref], backends: Backends, read: str) -> str | None:
+    """Why the series of a proxy cannot tell the versions apart, or None."""
+    fits = proxy(refs, backends)
+    if read != PROXY or fits == PROXY:
+        return None
+    return f"the series of {PROXY} cannot tell the two versions of this route apart: read those of {fits}"
+
+
 def with_weight(objects: list[Manifest], backends: Backends, percent: int) -> list[Manifest]:
     """List the canary beside the apex in each of our rules, with this share in percent, and declare it."""
     changed = deepcopy(objects)

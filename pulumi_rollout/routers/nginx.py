@@ -66,6 +66,18 @@ def parts(refs: list[Ref], backends: Backends) -> list[Ref]:
     return [*refs, *({**ref, "name": _canary_name(ref["name"], backends)} for ref in refs)]
 
 
+def blind(refs: list[Ref], backends: Backends, read: str) -> str | None:
+    """Why the series of a proxy cannot tell the versions apart, or None. Traefik names both by the Ingress and the
+    old version's Service."""
+    others = [ref["name"] for ref in refs if ref["name"] != backends.apex.service]
+    if read != "traefik" or not others:
+        return None
+    return (
+        f"the series of traefik are found by the name of the Ingress where that is {backends.apex.service}, and not "
+        f'{others[0]}: read the application\'s own, with source=direct("app")'
+    )
+
+
 def with_weight(objects: list[Manifest], backends: Backends, percent: int) -> list[Manifest]:
     """The Ingresses as they are, and beside each with paths of ours its canary with this weight."""
     changed = deepcopy(objects)

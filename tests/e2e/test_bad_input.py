@@ -89,7 +89,8 @@ def previewing(world: World, stack: Stack) -> Callable[[str, Mistake], Result]:
     return preview
 
 
-def tell(world: World) -> Previewed:
+@pytest.fixture(scope="module")
+def previewed(world: World) -> Previewed:
     stack = world.first_release("input", world.app(APP, GOOD))
     before = world.versions(APP)
     with serving(world.lab, lambda path: EMPTY_PROMETHEUS) as empty, ThreadPoolExecutor(2) as pool:
@@ -107,11 +108,6 @@ def first_preview(world: World) -> Result:
     applications["unmeasured"]["rollout"]["canary"]["source"] = {"prometheus": UNREACHABLE}
     stack.configure(applications=applications)
     return stack.run("preview", "--stack", "unmeasured")
-
-
-@pytest.fixture(scope="module")
-def previewed(meanwhile: Callable[[Any], Previewed]) -> Previewed:
-    return meanwhile(tell)
 
 
 @pytest.mark.parametrize("name", mistakes(Stub("http://nowhere")))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -41,7 +39,8 @@ class Clusters:
     found: dict[str, str]
 
 
-def tell(world: World) -> Clusters:
+@pytest.fixture(scope="module")
+def clusters(world: World) -> Clusters:
     with serving(world.lab, other_cluster) as far, serving(world.lab, other_cluster) as blind:
         stubs = {"far": far, "far-blind": blind}
         configs = {name: stub.kubeconfig() for name, stub in stubs.items()}
@@ -55,11 +54,6 @@ def tell(world: World) -> Clusters:
     anew.break_("upsert:far")
     again = anew.up("--skip-preview", "--continue-on-error")
     return Clusters(world, result, revisions(stack), stubs, again, revisions(anew))
-
-
-@pytest.fixture(scope="module")
-def clusters(meanwhile: Callable[[Any], Clusters]) -> Clusters:
-    return meanwhile(tell)
 
 
 def check_other_cluster_is_left_alone(clusters: Clusters, app: str) -> None:

@@ -8,7 +8,6 @@ go without the countermeasure. Beside it a stack whose rollouts share one proces
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +70,8 @@ def configure(world: World, stack: Stack, *, release: bool) -> None:
     stack.configure(applications=applications)
 
 
-def tell(world: World) -> Failing:
+@pytest.fixture(scope="module")
+def failing(world: World) -> Failing:
     stack = world.stack("failing")
     stack.break_("replicas:mortal-broken", "memory:mortal-broken", "await:absent-broken")
     configure(world, stack, release=False)
@@ -93,11 +93,6 @@ def share(world: World) -> Result:
     stack.configure(applications=applications)
     stack.break_("shared-process")
     return stack.up()
-
-
-@pytest.fixture(scope="module")
-def failing(meanwhile: Callable[[Any], Failing]) -> Failing:
-    return meanwhile(tell)
 
 
 def check_pods_own_reason(failing: Failing, app: str) -> None:

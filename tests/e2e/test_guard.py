@@ -8,7 +8,6 @@ the guard did. Beside it an application without a guard.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +62,8 @@ def grant(world: World) -> None:
         world.apply(binding)
 
 
-def tell(world: World) -> Died:
+@pytest.fixture(scope="module")
+def died(world: World) -> Died:
     grant(world)
     stack = world.stack("guard")
     stack.configure(context="stranger", applications={**world.app(GUARDED, GOOD), **world.app(ALONE, GOOD)})
@@ -96,12 +96,6 @@ def tell(world: World) -> Died:
     return Died(
         world, first, stable, killed_at, at_kill, back_at, load, [journal], events, alone_weight, again, end, jobs
     )
-
-
-@pytest.fixture(scope="module")
-def died(meanwhile: Callable[[Any], Any]) -> Died:
-    told: Died = meanwhile(tell)
-    return told
 
 
 def test_a_release_needs_no_more_rights_than_written(died: Died) -> None:

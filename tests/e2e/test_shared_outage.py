@@ -7,9 +7,8 @@ requests, with the README's gates; then both are well again. What users saw is t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -38,17 +37,19 @@ class Outage:
     up: Result
 
 
-def tell(world: World) -> Outage:
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     cluster.down(LAB)
     lab = cluster.up(LAB, scrape_seconds=SCRAPE_SECONDS)
     try:
-        with World.open(lab, world.directory / LAB) as slow:
-            return told(slow)
+        with World.open(lab, tmp_path_factory.mktemp(LAB)) as world:
+            yield world
     finally:
         cluster.down(LAB)
 
 
-def told(slow: World) -> Outage:
+@pytest.fixture(scope="module")
+def outage(slow: World) -> Outage:
     stack = slow.first_release(APP, slow.app(APP, GOOD, canary=CANARY))
     with slow.load(APP, apex=False) as load:
         time.sleep(2 * SCRAPE_SECONDS)  # until the proxy's series are there
@@ -70,11 +71,6 @@ def make_ill(world: World) -> None:
     time.sleep(OUTAGE_SECONDS)
     for pod in pods:
         world.fault(pod, ERROR_RATE=0.0)
-
-
-@pytest.fixture(scope="module")
-def outage(meanwhile: Callable[[Any], Outage]) -> Outage:
-    return meanwhile(tell)
 
 
 @pytest.mark.parametrize("version", [GOOD, NEXT])

@@ -8,7 +8,6 @@ when it has to go. That none is lost with all of them is test_story.py's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -77,7 +76,8 @@ def scale_by_hand(world: World, stable: dict[str, str]) -> None:
     until("the stable versions are scaled up", lambda: all(world.ready(name) == STABLE_PODS for name in names))
 
 
-def tell(world: World) -> Released:
+@pytest.fixture(scope="module")
+def released(world: World) -> Released:
     stack = world.stack("traps", PROGRAM.format(apps=APPS, program=REPOSITORY / "__main__.py"))
     configure(world, stack, GOOD, "blue", 1)
     stack.break_(*BREAKS)
@@ -97,11 +97,6 @@ def tell(world: World) -> Released:
     configure(world, stack, NEXT, "red", 2)
     label = stack.up("--skip-preview", "--continue-on-error")
     return Released(world, stack, stable, serving, release, target, targeted, label)
-
-
-@pytest.fixture(scope="module")
-def released(meanwhile: Callable[[Any], Released]) -> Released:
-    return meanwhile(tell)
 
 
 def check_route_and_apex_can_change(released: Released, app: str) -> None:
