@@ -18,6 +18,11 @@ from pulumi_rollout.routers.rules import Form, Rule, ours, place, put_back, shar
 
 Manifest = dict[str, Any]
 Setting = str | int | bool
+# As deep as traffic policies go: loadBalancer.consistentHash.httpCookie.ttl, and lists, as portLevelSettings is one.
+Flat = Mapping[str, Setting | Sequence[str]]
+Nested = Mapping[str, Setting | Sequence[str] | Flat]
+Deep = Mapping[str, Setting | Sequence[str] | Nested]
+TrafficPolicy = Mapping[str, Deep | Sequence[Mapping[str, Deep]]]
 
 API_VERSION = "networking.istio.io/v1"
 # What follows the application's name in the names of the Service of both versions and of its DestinationRule.
@@ -50,7 +55,7 @@ class Route:
     delegate: bool = False
     protocol: Literal["http", "tls", "tcp"] = "http"
     request_timeout: str | None = None
-    traffic_policy: Mapping[str, Mapping[str, Setting | Mapping[str, Setting]]] | None = None
+    traffic_policy: TrafficPolicy | None = None
     subsets: bool = False
     router: ClassVar[str] = "istio"
 

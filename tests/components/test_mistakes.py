@@ -252,7 +252,7 @@ def test_a_program_is_refused_what_a_stack_file_is(given: dict[str, Any], path: 
 def test_what_will_be_a_host_and_what_is_the_vendors_own_are_fine() -> None:
     declare(shop(routing=GatewayRoute([LATER], "public"), autoscaling=Autoscaling(2, 2))).of(DEPLOYMENT)  # type: ignore[list-item]
     cookie = {"loadBalancer": {"consistentHash": {"httpCookie": {"name": "user", "ttl": "0s"}}}}
-    declare(shop(routing=IstioRoute(hosts=("a.example.com",), traffic_policy=cookie))).of(DEPLOYMENT)  # type: ignore[arg-type]
+    declare(shop(routing=IstioRoute(hosts=("a.example.com",), traffic_policy=cookie))).of(DEPLOYMENT)
 
 
 def next_key(changes: dict[str, Any]) -> str:

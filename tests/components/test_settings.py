@@ -57,6 +57,19 @@ def test_the_least_that_can_be_written() -> None:
     assert (arguments["secrets"], arguments["autoscaling"], arguments["retry"]) == ({}, None, "")
 
 
+def test_a_traffic_policy_is_as_deep_as_istios() -> None:
+    policy = {
+        "loadBalancer": {"consistentHash": {"httpCookie": {"name": "user", "ttl": "0s"}}},
+        "connectionPool": {"tcp": {"maxConnections": 100, "tcpKeepalive": {"time": "7200s"}}},
+        "tls": {"mode": "SIMPLE", "subjectAltNames": ["shop.example.com"]},
+        "portLevelSettings": [{"port": {"number": 80}, "outlierDetection": {"consecutive5xxErrors": 7}}],
+    }
+    routing = {"istio": {"hosts": ["shop.example.com"], "trafficPolicy": policy}}
+    [(_, arguments)] = read(config({**SHOP, "routing": routing})).items()
+    rule, _ = arguments["routing"].objects("shop", "prod", 9898)
+    assert rule["spec"]["trafficPolicy"] == policy
+
+
 def test_camel_case_becomes_the_applications_arguments() -> None:
     gateway = {**SHOP["routing"]["gateway"], "requestTimeout": "60s"}
     written = {
