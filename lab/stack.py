@@ -170,4 +170,6 @@ def podinfo(tag: str, *, name: str = "podinfo", **changes: Any) -> dict[str, Any
     settings["image"] = f"ghcr.io/stefanprodan/podinfo:{tag}"
     settings["routing"]["gateway"]["hosts"] = [f"{name}.example.com"]
     canary = {**settings["rollout"]["canary"], **changes.pop("canary", {})}
+    if "weights" in canary:  # which are instead of steps of a size
+        canary = {key: value for key, value in canary.items() if key not in ("stepWeight", "maxWeight")}
     return {name: {**settings, "rollout": {"canary": canary}, **changes}}

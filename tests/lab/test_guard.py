@@ -232,6 +232,8 @@ def test_when_the_heart_stops_all_is_put_back(halted: Make) -> None:
     with pytest.raises(Conflict):  # what the walk would write next, if it still lived
         walk.inside(walk.kube.replace, f"{CORE}/configmaps/rollout-{walk.app}", read)
     assert walk.inside(walk.guard.problem) == f"Job {NAMESPACE}/rollout-{walk.app}-guard has ended"
+    writers = {entry["manager"] for entry in walk.get(f"{ROUTES}/{walk.app}")["metadata"]["managedFields"]}
+    assert "pulumi-rollout" in writers and "kubectl-patch" not in writers
 
 
 @pytest.mark.parametrize("annotations", [{}, {"team": "web", FLUX: "enabled"}], ids=["nothing else", "something"])
