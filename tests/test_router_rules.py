@@ -106,6 +106,25 @@ def test_positions_are_those_from_before_the_walk() -> None:
     assert backends_of(gateway.restored(walked, before, only(1))) == [[ref("podinfo")], APEX, APEX]
 
 
+def test_a_rule_to_the_new_version_alone_is_somebody_elses() -> None:
+    """As for testers, by a header: it is theirs to keep, at any position but ours."""
+    testers = [ref("podinfo-v2")]
+    walked = gateway.with_weight(route(testers, APEX), only(1), 30)
+    assert backends_of(walked) == [testers, BOTH]
+    assert gateway.shares(walked, only(1)) == [30]
+    assert backends_of(gateway.restored(walked, route(testers, APEX), only(1))) == [testers, APEX]
+    with pytest.raises(ValueError, match=r"spec.rules\[0\].* names podinfo-v2, and should name podinfo alone"):
+        gateway.shares(walked, only(0, 1))
+
+
+def test_a_port_that_somebody_changed_meanwhile_is_put_back() -> None:
+    before = route(APEX)
+    walked = gateway.with_weight(before, BACKENDS, 30)
+    walked[0]["spec"]["rules"][0]["backendRefs"][0]["port"] = 80
+    assert gateway.shares(walked, BACKENDS) == [30]
+    assert gateway.restored(walked, before, BACKENDS) == before
+
+
 def test_a_rule_that_lost_the_canary_is_still_ours() -> None:
     walked = gateway.with_weight(route(APEX, APEX, APEX), only(0, 1), 30)
     walked[0]["spec"]["rules"][1]["backendRefs"] = [ref("podinfo")]

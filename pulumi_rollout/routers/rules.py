@@ -138,12 +138,13 @@ def ours(rules: list[Rule], form: Form, backends: Backends) -> list[Rule]:
 
 
 def names(rule: Rule, form: Form, backends: Backends) -> set[str | None]:
-    """The Services that a rule names; None among them for any other backend."""
+    """The Services that a rule names; None among them for any other backend. Beside the canary, the apex is meant
+    whatever somebody has made of its port."""
     found = {form.service(item, backends.apex.namespace) for item in rule.backends(form)}
-    apex = backends.apex.service
-    if apex in found and any(_is_of_another_port(item, form, backends) for item in rule.backends(form)):
-        found = {f"another port of {apex}" if one == apex else one for one in found}
-    return found
+    apex, canary = backends.apex.service, backends.canary.service
+    if canary in found or not any(_is_of_another_port(item, form, backends) for item in rule.backends(form)):
+        return found
+    return {f"another port of {apex}" if one == apex else one for one in found}
 
 
 def weight_of(backend: Manifest, form: Form, path: str) -> int:
@@ -156,11 +157,13 @@ def weight_of(backend: Manifest, form: Form, path: str) -> int:
 
 
 def _taking(rules: list[Rule], form: Form, backends: Backends) -> list[Rule]:
-    """The rules that take part. One that lists the canary always does: somebody may insert rules before it, and
-    positions are those from before the walk. Where all of an object's are found by that, its positions say no more."""
+    """The rules that take part. One that lists the canary beside the apex always does: somebody may insert rules
+    before it, and positions are those from before the walk. Where all of an object's are found by that, its positions
+    say no more."""
     if backends.rules is None:
         return rules
-    listing = [rule for rule in rules if backends.canary.service in names(rule, form, backends)]
+    both = {backends.apex.service, backends.canary.service}
+    listing = [rule for rule in rules if both <= names(rule, form, backends)]
     positions = sum(isinstance(one, int) for one in backends.rules)
     found = []
     for rule in rules:
@@ -199,7 +202,7 @@ def _check(rules: list[Rule], form: Form, backends: Backends, what: str, where: 
     for rule in taking:
         found = names(rule, form, backends)
         if {apex, canary} < found or (backends.rules and not {apex} <= found <= {apex, canary}):
-            others = _words(found - {apex, canary}) or "no backend"
+            others = _words(found - {apex, canary}) or _words(found - {apex}) or "no backend"
             raise ValueError(f"{rule.path} names {others}, and should name {apex} alone")
     if not ours(rules, form, backends):
         said = [f"{rule.path} names {_words(names(rule, form, backends)) or 'no backend'}" for rule in taking]
