@@ -304,6 +304,31 @@ def test_two_walks_on_one_route_do_not_disturb_each_other(web: FakeApp, api: Fak
     assert content(api) == before
 
 
+@pytest.mark.parametrize("others", [1, 100])
+def test_the_fields_are_given_back_as_often_as_others_are_faster(web: FakeApp, api: FakeApi, others: int) -> None:
+    """And the end of a walk does not hang on it where they always are."""
+    cluster = Direct(api)
+    eyes, hands = walker(web, cluster, "shop")
+    state = BACK.model_copy(update={"original": eyes.original()})
+    hands.perform(SetWeight(percent=10), state)
+    item = api.objects[WEB]
+    owner, ours = {"manager": "web-team"}, {"manager": "pulumi-rollout"}
+    item["metadata"]["managedFields"] = [owner, ours]
+    refused: list[str] = []
+
+    def faster(method: str, path: str) -> None:
+        restored = shares(api) == {"shop": None}
+        if method == "PUT" and restored and len(refused) < others:
+            refused.append(path)
+            raise Conflict("somebody else was faster", 409)
+
+    cluster.before_request = faster
+    hands.perform(Restore(), state)
+    assert shares(api) == {"shop": None}
+    assert api.objects[WEB]["metadata"]["managedFields"] == ([owner] if others == 1 else [owner, ours])
+    assert len(refused) == min(others, 5)
+
+
 def test_a_rule_of_another_walk_is_not_put_back(web: FakeApp, api: FakeApi) -> None:
     """The one that began later remembers the weights that the other had then."""
     (_, cart), (shop_eyes, shop) = (walker(web, Direct(api), name) for name in ("cart", "shop"))
