@@ -1,7 +1,7 @@
 """`python -m lab.lean <module> [argument...]`: run a stand-in with Pulumi's messages and without the rest of its SDK.
 
-Lives here: only that. A stand-in needs the protocol; to import it the usual way loads the whole SDK, which is two
-thirds of a stand-in's start, and every `pulumi up` starts two of them.
+Lives here: only that. A stand-in needs the protocol; to import it the usual way loads the whole SDK, which is up to
+two thirds of a stand-in's start, and every `pulumi up` starts two of them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pulumi_rollout.errors import ClusterError, NotFound, RolloutError
 from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import ADOPTED, APP_LABEL, REVISION_LABEL, Inputs
 from pulumi_rollout.readings import Readings
-from pulumi_rollout.routers import ROUTERS, Ref, parts_of, weight_in
+from pulumi_rollout.routers import ROUTERS, Ref, highest, parts_of
 
 Manifest = dict[str, Any]
 
@@ -194,7 +194,7 @@ class Observer:
         try:
             objects = self.seen_route = self.route_objects()
             self._shares = tuple(router.shares(objects, self._backends))
-            weight = weight_in(router, objects, self._backends)
+            weight = highest(self._shares)
             return 0 if weight is None and leaves and not self.restored else weight, router.problem(objects)
         except (NotFound, ValueError) as error:
             return None, str(error)

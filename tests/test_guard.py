@@ -23,11 +23,11 @@ from pulumi_rollout.errors import ClusterError, NotFound
 from pulumi_rollout.guard import Guard, Walk, manifests
 from pulumi_rollout.inputs import APP_LABEL, REVISION_LABEL, Inputs
 from pulumi_rollout.parts import Part, parts
-from pulumi_rollout.routers import gateway, identity, istio, nginx, weight_in
+from pulumi_rollout.routers import gateway, identity, istio, nginx
 from tests.fake_api import FakeApi, Fault, Manifest
 from tests.fake_app import ROUTE, FakeApp
 from tests.test_patches import Refused, applied
-from tests.test_routers import read, refs_of
+from tests.test_routers import read, refs_of, weight_in
 
 BASE = "/apis/batch/v1/namespaces/prod/jobs"
 JOB = f"{BASE}/rollout-shop-guard"

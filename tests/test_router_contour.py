@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.routers import contour, weight_in
-from tests.test_routers import BACKENDS
+from pulumi_rollout.routers import contour
+from tests.test_routers import BACKENDS, weight_in
 
 
 def proxy(*routes: list[dict[str, Any]], generation: int = 3, **status: Any) -> list[dict[str, Any]]:

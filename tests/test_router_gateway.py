@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulumi_rollout.routers import gateway, weight_in
-from tests.test_routers import BACKENDS
+from pulumi_rollout.routers import gateway
+from tests.test_routers import BACKENDS, weight_in
 
 
 def backends_of(objects: list[Any]) -> list[Any]:

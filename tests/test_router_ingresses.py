@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.routers import alb, skipper, weight_in
-from tests.test_routers import BACKENDS, PERCENTS, read
+from pulumi_rollout.routers import alb, skipper
+from tests.test_routers import BACKENDS, PERCENTS, read, weight_in
 
 Manifest = dict[str, Any]
 

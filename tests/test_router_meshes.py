@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from pulumi_rollout import inputs
-from pulumi_rollout.routers import ROUTERS, appmesh, gateway, gloo, identity, istio, knative, made, parts_of, weight_in
+from pulumi_rollout.routers import ROUTERS, appmesh, gateway, gloo, identity, istio, knative, made, parts_of
 from tests.declared_routes import DECLARED
 from tests.fake_app import FakeApp
 from tests.fake_world import FakeEngine
 from tests.provider_calls import PROVIDER
-from tests.test_routers import BACKENDS, read, refs_of
+from tests.test_routers import BACKENDS, read, refs_of, weight_in
 
 Manifest = dict[str, Any]
 

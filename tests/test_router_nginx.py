@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.routers import ROUTERS, nginx, parts_of, weight_in
-from tests.test_routers import BACKENDS, refs_of
+from pulumi_rollout.routers import ROUTERS, nginx, parts_of
+from tests.test_routers import BACKENDS, refs_of, weight_in
 
 AT_REST = nginx.Route(["a.example.com"], tls_secret="cert").objects("podinfo", "shop", 9898)
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pulumi_rollout.core.targets import Backends
-from pulumi_rollout.routers import gateway, weight_in
+from pulumi_rollout.routers import gateway
 from tests.test_router_gateway import APEX, BOTH, backends_of, ref, route
-from tests.test_routers import BACKENDS
+from tests.test_routers import BACKENDS, weight_in
 
 
 def only(*rules: str | int) -> Backends:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pulumi_rollout.routers import traefik, weight_in
-from tests.test_routers import BACKENDS
+from pulumi_rollout.routers import traefik
+from tests.test_routers import BACKENDS, weight_in
 
 
 def item(kind: str, spec: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulumi_rollout.core.targets import Backends, Target
-from pulumi_rollout.routers import ROUTERS, Router, identity, parts_of, weight_in
+from pulumi_rollout.routers import ROUTERS, Router, highest, identity, parts_of
 
 Manifest = dict[str, Any]
 
@@ -71,6 +71,11 @@ def _put(objects: list[Manifest], place: str, value: Any) -> None:
     for step in steps[:-1]:
         holder = holder[step]
     holder[steps[-1]] = value
+
+
+def weight_in(router: Router, objects: list[Manifest], backends: Backends) -> int | None:
+    """The canary's weight in a route."""
+    return highest(router.shares(objects, backends))
 
 
 def refs_of(objects: list[Manifest]) -> list[dict[str, str]]:

@@ -91,10 +91,10 @@ ROUTERS: dict[str, Router] = {
 }
 
 
-def weight_in(router: Router, objects: list[Manifest], backends: Backends) -> int | None:
+def highest(shares: Iterable[int | None]) -> int | None:
     """The canary's share in percent; None when no rule lists it. The highest where rules differ, so that it is never
-    understated. ValueError as `shares` has it."""
-    return max((one for one in router.shares(objects, backends) if one is not None), default=None)
+    understated."""
+    return max((one for one in shares if one is not None), default=None)
 
 
 def parts_of(router: Router, refs: list[Ref], backends: Backends) -> list[Ref]:

@@ -178,7 +178,7 @@ def _is_of_another_port(backend: Manifest, form: Form, backends: Backends) -> bo
     """Whether it is the apex's and a number in it is not what we would write: the canary serves one port."""
     if form.service(backend, backends.apex.namespace) != backends.apex.service:
         return False
-    pairs = _leaves(backend, form.named(deepcopy(backend), backends.apex))
+    pairs = _leaves(backend, form.named(backend, backends.apex))
     return any(type(one) is type(other) is int and one != other for one, other in pairs)
 
 

@@ -83,8 +83,9 @@ def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
     """The canary's share in percent in each path; None where one does not list it. ValueError if none is ours."""
     rules, apex = _rules(objects), backends.apex.service
     for rule in rules:
-        others = names(rule, FORM, backends) - {apex, backends.canary.service}
-        if apex in names(rule, FORM, backends) and others:
+        found = names(rule, FORM, backends)
+        others = found - {apex, backends.canary.service}
+        if apex in found and others:
             named = " and ".join(sorted(map(str, others)))
             raise ValueError(
                 f"{rule.path} names {named} beside {apex}, and the weights hold for the whole Ingress: give that path"

@@ -27,7 +27,8 @@ from pulumi_rollout.cluster import Cluster, Manifest
 from pulumi_rollout.core.plan import Limits
 from pulumi_rollout.errors import ClusterError, Conflict
 from pulumi_rollout.inputs import ADOPTED, Adopt, Inputs
-from pulumi_rollout.routers import gateway, nginx, weight_in
+from pulumi_rollout.routers import gateway, nginx
+from tests.test_routers import weight_in
 
 pytestmark = pytest.mark.lab
 

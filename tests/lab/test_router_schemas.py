@@ -22,9 +22,9 @@ import yaml
 from lab import cluster, tools
 from lab.objects import SERVER, connect, documents
 from pulumi_rollout.observe import _declared
-from pulumi_rollout.routers import ROUTERS, Router, identity, weight_in
+from pulumi_rollout.routers import ROUTERS, Router, identity
 from tests.declared_routes import DECLARED
-from tests.test_routers import AT_REST, BACKENDS, read
+from tests.test_routers import AT_REST, BACKENDS, read, weight_in
 
 pytestmark = pytest.mark.lab
 
