@@ -110,11 +110,12 @@ def test_killed_cli_reverts(stopping: Stopping) -> None:
     running.kill()
     stopping.assert_back(since)
     print(f"CLI killed: weight 0 after {stopping.seconds_to_zero(since):.1f} s")
-    states = stopping.world.history.journal(APP, since)
     until("the journal's end", lambda: stopping.world.history.journal(APP, since)[-1][1]["phase"] == "failed", 5)
-    assert states[0][1]["reason"] == "the Pulumi CLI is gone"
     stopping.stack.kill_providers()
     assert stopping.stack.unlock().code == 0
+    # What was under way when the CLI died may still write its state once, without a reason.
+    reasons = [state["reason"] for _, state in stopping.world.history.journal(APP, since) if state["reason"]]
+    assert reasons and set(reasons) == {"the Pulumi CLI is gone"}
 
 
 def test_up_of_the_old_code_cleans_up(stopping: Stopping) -> None:
