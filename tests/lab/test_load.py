@@ -204,6 +204,32 @@ def _is(process: Path, word: str) -> bool:
     return False
 
 
+def test_it_is_served_first_in_a_session_of_its_own(tmp_path: Path) -> None:
+    with server(answering()) as url, load.running([], tmp_path / "out", [f"a={url}"]) as out:
+        [mine] = [path for path in Path("/proc").glob("[0-9]*") if _is(path, str(out))]
+        pid = int(mine.name)
+        assert os.getsid(pid) == pid
+        assert os.getpriority(os.PRIO_PROCESS, pid) == load.PRIORITY
+        if (group := mine / "autogroup").exists():
+            assert group.read_text().split()[-1] == str(load.PRIORITY)
+
+
+def test_one_that_has_fallen_behind_catches_up_without_a_failure_of_its_own(tmp_path: Path) -> None:
+    """What was due meanwhile is sent as answers come in; sent all at once, it would be late all at once."""
+    out = tmp_path / "out"
+    with server(answering()) as url:
+        command = [sys.executable, "-m", "lab.load", "--out", str(out), "--target", f"a={url}", "--timeout", "1"]
+        with subprocess.Popen([*command, "--rate", "500", "--seconds", "6"], cwd=load.ROOT) as process:
+            load._await_first(process, out)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(4)
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(20) == 0
+    records = load.read(out)
+    assert max(record.seconds for record in records) > 2, "it was stopped, and does not hide it"
+    assert [record for record in records if record.failed and record.seconds < 4] == []
+
+
 def test_a_generator_that_cannot_start_says_so(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="ended with code 1"),
