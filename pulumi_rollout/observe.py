@@ -19,6 +19,7 @@ from pulumi_rollout.core.state import Phase, Seen, State
 from pulumi_rollout.errors import ClusterError, NotFound, RolloutError
 from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import ADOPTED, APP_LABEL, REVISION_LABEL, Inputs
+from pulumi_rollout.metrics import tells_backends
 from pulumi_rollout.readings import Readings
 from pulumi_rollout.routers import ROUTERS, Ref, highest, parts_of
 
@@ -68,7 +69,7 @@ class Observer:
             canary_problem=problem,
             weight_percent=weight,
             shares=self._shares if len(set(self._shares)) > 1 else (),
-            route_problem=route_problem or self._unseen(plan, state, weight, readings, now),
+            route_problem=route_problem or self._unseen(plan, state, weight, apex, readings, now),
             apex_revision=apex,
             apex_ready=apex is not None and (not _turns(state) or self._same_endpoints(apex)),
             readings=readings,
@@ -200,15 +201,18 @@ class Observer:
             return None, str(error)
 
     def _unseen(
-        self, plan: Plan, state: State, weight: int | None, readings: dict[str, Reading], now: float
+        self, plan: Plan, state: State, weight: int | None, apex: str | None, readings: dict[str, Reading], now: float
     ) -> str | None:
-        """Why a weight cannot be relied on yet that no status tells of, from the requests that are seen. The way back
-        does not wait for that."""
-        gate = propagation.telling(plan)
-        if ROUTERS[self._inputs.route.router].REPORTS or gate is None or state.phase is Phase.REVERTING:
+        """Why a weight cannot be relied on yet, by the requests that are seen. The way back does not wait for that."""
+        gate, reports = propagation.telling(plan), ROUTERS[self._inputs.route.router].REPORTS
+        if gate is None or gate.source is None or state.phase is Phase.REVERTING:
+            return None
+        if (reports or apex == state.revision) and not tells_backends(plan.sources[gate.source]):
+            # Who tells versions by their pods counts what came past the route too; and all of it, once the apex is the
+            # canary's.
             return None
         self._propagation = propagation.look(self._propagation, weight or 0, gate, readings.get(gate.id), now)
-        return propagation.problem(self._propagation, plan, now)
+        return propagation.problem(self._propagation, plan, now, reported=reports)
 
     def _same_endpoints(self, revision: str) -> bool:
         """Whether the apex's endpoints are exactly the ready ones of the revision's own Service. Both may

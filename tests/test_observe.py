@@ -369,36 +369,79 @@ def test_nothing_here_touches_the_journal(app: FakeApp, api: FakeApi, kube: Clus
 # Routers whose objects have no status: the weight is seen from the requests.
 
 
-def test_a_weight_without_a_status_is_seen_from_the_requests(
-    app: FakeApp, api: FakeApi, kube: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [ingress] = nginx.Route(["shop.example.com"]).objects("shop", "prod", 9898)
-    path = "/apis/networking.k8s.io/v1/namespaces/prod/ingresses/shop"
-    api.put(path, ingress)
-    refs = [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop"}]
-    inputs = Inputs.model_validate(app.inputs("v2", route={"router": "nginx", "objects": refs}))
-    eyes = Observer(inputs, kube, Http())
-    counted = {"canary": 0.0, "stable": 0.0}
+NGINX_INGRESS = "/apis/networking.k8s.io/v1/namespaces/prod/ingresses/shop"
 
-    def read(plan: Plan, state: State, now: float) -> dict[str, Reading]:
-        samples = {name: Sample(series={name: (value, False)}, at=now) for name, value in counted.items()}
+
+class Counted:
+    """What an observer makes of a weight, with requests by the number. + route: its inputs; proxy: that counts"""
+
+    def __init__(self, app: FakeApp, kube: Cluster, monkeypatch: pytest.MonkeyPatch, proxy: str, **route: Any) -> None:
+        self.counted = {"canary": 0.0, "stable": 0.0}
+        self.inputs = Inputs.model_validate(app.inputs("v2", **route))
+        self._eyes = Observer(self.inputs, kube, Http())
+        monkeypatch.setattr(self._eyes._readings, "look", self._read)
+        gate = Objective(id="rate", source="s", metric=SuccessRate(), max_bad_ratio=0.01)
+        source = Source(kind="prometheus", address=PROMETHEUS, proxy=proxy)
+        self._plan = PLAN.model_copy(update={"gates": (gate,), "sources": {"s": source}})
+
+    def _read(self, plan: Plan, state: State, now: float) -> dict[str, Reading]:
+        samples = {name: Sample(series={name: (value, False)}, at=now) for name, value in self.counted.items()}
         return {"rate": Reading(**samples)}
 
-    monkeypatch.setattr(eyes._readings, "look", read)
-    gate = Objective(id="rate", source="s", metric=SuccessRate(), max_bad_ratio=0.01)
-    plan = PLAN.model_copy(update={"gates": (gate,)})
+    def problem(self, now: float, phase: Phase = Phase.SHIFTING) -> str | None:
+        return self._eyes.look(self._plan, state(phase), now, None).route_problem
 
-    def problem(now: float, phase: Phase = Phase.SHIFTING) -> str | None:
-        return eyes.look(plan, state(phase), now, None).route_problem
 
-    assert problem(1) is None
-    for item in nginx.with_weight([ingress], inputs.backends(), 50)[1:]:
-        api.put(f"{path}-canary", item)
-    assert problem(2) == "it is not seen yet that requests are shared as at weight 50"
-    counted["stable"] += 100
-    assert problem(3) == "it is not seen yet that requests are shared as at weight 50"
-    counted["stable"] += 100
-    assert problem(4) == "requests are still shared as at weight 0"
-    assert problem(4, Phase.REVERTING) is None, "the way back does not wait for that"
-    counted["canary"] += 40
-    assert problem(5) is None
+def ingress_seen(app: FakeApp, api: FakeApi, kube: Cluster, monkeypatch: pytest.MonkeyPatch, proxy: str) -> Counted:
+    """Of an Ingress at weight 0, which is then given 50."""
+    [ingress] = nginx.Route(["shop.example.com"]).objects("shop", "prod", 9898)
+    api.put(NGINX_INGRESS, ingress)
+    refs = [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "shop"}]
+    seen = Counted(app, kube, monkeypatch, proxy, route={"router": "nginx", "objects": refs})
+    assert seen.problem(1) is None
+    for item in nginx.with_weight([ingress], seen.inputs.backends(), 50)[1:]:
+        api.put(f"{NGINX_INGRESS}-canary", item)
+    return seen
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "app"])
+def test_a_weight_without_a_status_is_seen_from_the_requests(
+    app: FakeApp, api: FakeApi, kube: Cluster, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    seen = ingress_seen(app, api, kube, monkeypatch, proxy)
+    assert seen.problem(2) == "it is not seen yet that requests are shared as at weight 50"
+    seen.counted["stable"] += 100
+    assert seen.problem(3) == "it is not seen yet that requests are shared as at weight 50"
+    seen.counted["stable"] += 100
+    assert seen.problem(4) == "requests are still shared as at weight 0"
+    assert seen.problem(4, Phase.REVERTING) is None, "the way back does not wait for that"
+    seen.counted["canary"] += 40
+    assert seen.problem(5) is None
+
+
+@pytest.mark.parametrize(("proxy", "told"), [("nginx", True), ("app", False)])
+def test_after_promotion_pods_do_not_tell_where_the_route_leads(
+    app: FakeApp, api: FakeApi, kube: Cluster, monkeypatch: pytest.MonkeyPatch, proxy: str, told: bool
+) -> None:
+    """All of them are the new version's then, by way of the apex too."""
+    seen = ingress_seen(app, api, kube, monkeypatch, proxy)
+    app.serve("v2")
+    waits = "it is not seen yet that requests are shared as at weight 50"
+    assert seen.problem(2, Phase.PROMOTING) == (waits if told else None)
+
+
+@pytest.mark.parametrize(("proxy", "told"), [("traefik", True), ("app", False)])
+def test_a_status_is_believed_until_the_routes_own_requests_speak_against_it(
+    app: FakeApp, api: FakeApi, kube: Cluster, monkeypatch: pytest.MonkeyPatch, proxy: str, told: bool
+) -> None:
+    """What pods count may have come past the route."""
+    seen = Counted(app, kube, monkeypatch, proxy)
+    assert seen.problem(1) is None
+    app.list_on_route(v2=50)
+    assert seen.problem(2) is None
+    seen.counted["stable"] += 100
+    assert seen.problem(3) is None
+    seen.counted["stable"] += 100
+    assert seen.problem(4) == ("requests are still shared as at weight 0" if told else None)
+    seen.counted["canary"] += 40
+    assert seen.problem(5) is None

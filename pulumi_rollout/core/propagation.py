@@ -1,4 +1,4 @@
-"""Whether a proxy that does not say so has taken a weight: told by the share of requests that is seen.
+"""Whether a proxy has taken a weight: told by the share of requests that is seen.
 
 Pure. Lives here: the test between the weight before a change and the one after it. Not here: where the numbers come
 from (`readings.py`), what the walk does meanwhile (`conditions.py`), or whether the share is right (`gates/share.py`).
@@ -7,7 +7,8 @@ A proxy with weight w sends each request to the canary with chance w. Of the req
 and s of stable, the ratio of their chances under the two weights is (new/old)^c ((1-new)/(1-old))^s: Wald's sequential
 test. From 1000 to 1 for the new weight on, it is taken. From 1000 to 1 against it on, what was seen is left out, as
 it was sent before the change arrived. It only ever delays: with few requests, or with users that stay with one version,
-nothing can be told, and after some seconds the walk relies on its settling time alone.
+nothing can be told, and after some seconds the walk relies on its settling time alone. Where a status of the route has
+said so already, that is believed until requests speak against it.
 """
 
 from __future__ import annotations
@@ -75,10 +76,10 @@ def look(state: Propagation, weight_percent: int, gate: Gate, reading: Reading |
     return state.model_copy(update={"since": seen, "doubted": True}) if said <= -SURE else state
 
 
-def problem(state: Propagation, plan: Plan, now: float) -> str | None:
-    """Why the weight cannot be relied on yet, or None."""
+def problem(state: Propagation, plan: Plan, now: float, *, reported: bool = False) -> str | None:
+    """Why the weight cannot be relied on yet, or None. + reported: the route's own status says when it is taken"""
     longest = min(DOUBTED_SECONDS if state.doubted else UNTOLD_SECONDS, plan.limits.propagation_seconds / 2)
-    if state.taken or now - state.changed_at >= longest:
+    if state.taken or (reported and not state.doubted) or now - state.changed_at >= longest:
         return None
     if state.doubted:
         return f"requests are still shared as at weight {state.before}"

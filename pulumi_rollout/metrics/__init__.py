@@ -63,3 +63,9 @@ def known(proxy: str, credentials: Iterable[str]) -> Known:
     serves = {name: frozenset(series.serves(one)) for name, one in PROXIES.items()}
     places = {name: at for name, one in PROXIES.items() if (at := direct.usual(one)) is not None}
     return Known(serves, CHOICES, proxy, frozenset(credentials), places)
+
+
+def tells_backends(source: Source) -> bool:
+    """Whether it tells versions by the backend that the route has chosen, and not by the pods that have answered."""
+    words = ("{pods}", "{addresses}", "{workload}")
+    return not any(word in value for value in PROXIES[source.proxy].backend.values() for word in words)

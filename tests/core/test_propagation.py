@@ -22,7 +22,7 @@ from tests.core.by_hand import plan
 
 PLAN = plan(limits=Limits(propagation_seconds=60))
 GATE = Objective(id="rate", source="s", metric=SuccessRate(), max_bad_ratio=0.01)
-CHANGED_AT, LOOK_SECONDS = 5.0, 0.5
+CHANGED_AT, LOOK_SECONDS, SETTLE_SECONDS = 5.0, 0.5, 2.0
 
 
 def reading(canary: float, stable: float, at: float) -> Reading:
@@ -52,13 +52,13 @@ class Proxy:
         return reading(known[-1][1], known[-1][2], known[-1][0])
 
 
-def taken_after(proxy: Proxy, plan: Plan = PLAN, until: float = 120.0) -> tuple[float, bool]:
+def taken_after(proxy: Proxy, plan: Plan = PLAN, until: float = 120.0, *, reported: bool = False) -> tuple[float, bool]:
     """Seconds from the change to when it is relied on, and whether it was seen."""
     state, now = Propagation(), 0.0
     while now < until:
         now += LOOK_SECONDS
         state = look(state, proxy.new if now >= CHANGED_AT else proxy.old, GATE, proxy.read(now), now)
-        if now >= CHANGED_AT and problem(state, plan, now) is None:
+        if now >= CHANGED_AT + SETTLE_SECONDS * reported and problem(state, plan, now, reported=reported) is None:
             return now - CHANGED_AT, state.taken
     return until, False
 
@@ -78,6 +78,16 @@ def test_it_is_seen_soon_after_the_proxy_has_it_and_not_before(old: int, new: in
 def test_a_proxy_that_never_takes_it_delays_it_and_no_more(old: int, new: int) -> None:
     after, seen = taken_after(Proxy(old, new, late=1e6))
     assert (after, seen) == (DOUBTED_SECONDS, False)
+
+
+@pytest.mark.parametrize(("old", "new"), CHANGES)
+def test_a_status_is_believed_until_requests_speak_against_it(old: int, new: int) -> None:
+    """As Traefik reports for the Gateway API before it has the weight."""
+    for seed in range(20):
+        assert taken_after(Proxy(old, new, late=0, seed=seed), reported=True)[0] == SETTLE_SECONDS
+        assert taken_after(Proxy(old, new, late=0, rate=0.2, seed=seed), reported=True)[0] == SETTLE_SECONDS
+        after, seen = taken_after(Proxy(old, new, late=5, rate=300, seed=seed), reported=True)
+        assert (5 <= after <= 13, seen) == (True, True), (seed, after)
 
 
 def test_without_requests_it_is_not_waited_for_long() -> None:
