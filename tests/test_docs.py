@@ -133,7 +133,11 @@ def test_the_changelog_names_every_router() -> None:
 def test_sources_that_tell_versions_by_their_pods_are_named() -> None:
     text = (ROOT / "docs" / "routers.md").read_text()
     named = re.search(r"Sources that tell versions by their pods \((.+?)\)", text)
-    by_pods = {name for name, proxy in PROXIES.items() if proxy.backend and not tells_backends(Source(kind="direct", proxy=name))}
+    by_pods = {
+        name
+        for name, proxy in PROXIES.items()
+        if proxy.backend and not tells_backends(Source(kind="direct", proxy=name))
+    }
     assert named is not None and set(re.findall(r"`([a-z-]+)`", named[1])) == by_pods
 
 

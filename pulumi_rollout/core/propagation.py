@@ -49,8 +49,10 @@ class Propagation(Frozen):
 
 
 def telling(plan: Plan) -> Gate | None:
-    """The gate whose numbers are the proxy's requests of both versions; None where the plan has none."""
-    return next((gate for gate in plan.gates if _tells(gate)), None)
+    """The gate whose numbers are the proxy's requests of both versions, best those that have begun: a new version that
+    hangs has its share of them. None where the plan has none."""
+    gates = sorted(filter(_tells, plan.gates), key=lambda gate: not isinstance(gate, Stalled))
+    return next(iter(gates), None)
 
 
 def look(state: Propagation, weight_percent: int, gate: Gate, reading: Reading | None, now: float) -> Propagation:

@@ -167,6 +167,7 @@ GATES: dict[str, tuple[list[Any], str | None]] = {
         None,
     ),
     "the first": ([Restarts(id="restarts"), GATE, Share(id="share", source="s")], "rate"),
+    "what begins rather than what ends": ([GATE, Stalled(id="stalled", source="s")], "stalled"),
     "the share": ([Share(id="share", source="s")], "share"),
     "a comparison": ([Baseline(id="compared", source="s", metric=SuccessRate())], "compared"),
     "what is there by default": ([Restarts(id="restarts"), Stalled(id="stalled", source="s")], "stalled"),
