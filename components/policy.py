@@ -22,6 +22,7 @@ def canary(
     weights: list[int] | None = None,
     interval: str | None = None,
     max_wait: str | None = None,
+    bake: str | None = None,
     gates: list[Policy] | None = None,
     default_gates: list[str] | None = None,
     source: Policy | None = None,
@@ -57,6 +58,7 @@ def canary(
 
     + step_weight, max_weight: every 10 % up to 50 %, unless `weights` lists them
     + interval: the least a step lasts (30s); max_wait: the most (10m), then the walk reverts
+    + bake: how long the new version is judged with all traffic, before the old one goes (0s)
     + gates: conditions such as `success_rate(...)`; source: for gates that name none (the proxy itself, directly)
     + default_gates: that are there without being written (["restarts", "stalled"])
     + alpha: chance to revert a version that meets its objectives, over the whole rollout (0.005)

@@ -6,6 +6,7 @@ Lives here: reading and translating. It decides nothing and writes nothing.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from pulumi_rollout import adoption
@@ -19,9 +20,9 @@ from pulumi_rollout.core.state import Phase, Seen, State
 from pulumi_rollout.errors import ClusterError, NotFound, RolloutError
 from pulumi_rollout.http import Http
 from pulumi_rollout.inputs import ADOPTED, APP_LABEL, REVISION_LABEL, Inputs
-from pulumi_rollout.metrics import tells_backends
+from pulumi_rollout.metrics import tells_route
 from pulumi_rollout.readings import Readings
-from pulumi_rollout.routers import ROUTERS, Ref, highest, parts_of
+from pulumi_rollout.routers import ROUTERS, Ref, highest, parts_of, understood
 
 Manifest = dict[str, Any]
 
@@ -114,7 +115,8 @@ class Observer:
             return None  # it is there on purpose, and stays as it is
         try:
             objects = self.route_objects()
-            ROUTERS[self._inputs.route.router].shares(objects, self._backends)
+            with understood(objects):
+                ROUTERS[self._inputs.route.router].shares(objects, self._backends)
         except NotFound:
             return None
         except ValueError:
@@ -194,9 +196,10 @@ class Observer:
         self.seen_route, self._shares = None, ()
         try:
             objects = self.seen_route = self.route_objects()
-            self._shares = tuple(router.shares(objects, self._backends))
+            with understood(objects):
+                self._shares, problem = tuple(router.shares(objects, self._backends)), router.problem(objects)
             weight = highest(self._shares)
-            return 0 if weight is None and leaves and not self.restored else weight, router.problem(objects)
+            return 0 if weight is None and leaves and not self.restored else weight, problem
         except (NotFound, ValueError) as error:
             return None, str(error)
 
@@ -204,14 +207,14 @@ class Observer:
         self, plan: Plan, state: State, weight: int | None, apex: str | None, readings: dict[str, Reading], now: float
     ) -> str | None:
         """Why a weight cannot be relied on yet, by the requests that are seen. The way back does not wait for that."""
-        gate, reports = propagation.telling(plan), ROUTERS[self._inputs.route.router].REPORTS
-        if gate is None or gate.source is None or state.phase is Phase.REVERTING:
+        reports, promoted = ROUTERS[self._inputs.route.router].REPORTS, apex == state.revision
+        tells = partial(tells_route, promoted=promoted)
+        gate = propagation.telling(plan, tells)
+        sure = gate is not None and tells(plan.sources[str(gate.source)])
+        if state.phase is Phase.REVERTING or ((reports or promoted) and not sure):
             return None
-        if (reports or apex == state.revision) and not tells_backends(plan.sources[gate.source]):
-            # Who tells versions by their pods counts what came past the route too; and all of it, once the apex is the
-            # canary's.
-            return None
-        self._propagation = propagation.look(self._propagation, weight or 0, gate, readings.get(gate.id), now)
+        reading = readings.get(gate.id) if gate else None
+        self._propagation = propagation.look(self._propagation, weight or 0, gate, reading, now)
         return propagation.problem(self._propagation, plan, now, reported=reports)
 
     def _same_endpoints(self, revision: str) -> bool:
@@ -284,7 +287,9 @@ def preflight(inputs: Inputs, plan: Plan, cluster: Cluster, http: Http) -> list[
     try:
         stable = observer.apex_revision()
         if stable is not None or not inputs.route.declared:
-            ROUTERS[inputs.route.router].shares(observer.route_objects(), inputs.backends())
+            objects = observer.route_objects()
+            with understood(objects):
+                ROUTERS[inputs.route.router].shares(objects, inputs.backends())
     except NotFound as error:
         return [("route", str(error))]
     except RolloutError as error:

@@ -13,7 +13,7 @@ from pulumi_rollout import gitops
 from pulumi_rollout.core.targets import Backends
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.patches import Operation, done, entries, patch
-from pulumi_rollout.routers import ROUTERS, Ref, identity, parts_of
+from pulumi_rollout.routers import ROUTERS, Ref, identity, parts_of, understood
 
 Manifest = dict[str, Any]
 
@@ -45,11 +45,12 @@ def parts(
     """The objects of the route that the walk changes, with the patches that put them back, in the order of the way
     home. + path_of: an object's API path; objects: as they are live; original: as they were before the walk"""
     router, backends = ROUTERS[inputs.route.router], inputs.backends()
-    raised, lowered = (
-        gitops.paused(router.with_weight(objects, backends, percent), objects, inputs.app, backends.canary.service)
-        for percent in (50, 0)
-    )
-    restored = router.restored(lowered, original, backends)
+    with understood(objects):
+        raised, lowered = (
+            gitops.paused(router.with_weight(objects, backends, percent), objects, inputs.app, backends.canary.service)
+            for percent in (50, 0)
+        )
+        restored = router.restored(lowered, original, backends)
     # Where other walks are under way too, the next update finds out which is the last.
     alone = gitops.walking(objects) <= {inputs.app}
     listed, zero = _by_identity(raised), _by_identity(lowered)

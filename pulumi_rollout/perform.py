@@ -30,7 +30,7 @@ from pulumi_rollout.core.state import (
 from pulumi_rollout.errors import Conflict, NotFound
 from pulumi_rollout.inputs import Inputs
 from pulumi_rollout.observe import Observer
-from pulumi_rollout.routers import ROUTERS, identity
+from pulumi_rollout.routers import ROUTERS, identity, understood
 
 Manifest = dict[str, Any]
 
@@ -131,7 +131,9 @@ class Performer:
             live = None if back else self._observer.seen_route
             live = self._observer.route_objects(partly=back) if live is None else live
             try:
-                self._write(live, change(live), leave=leave)
+                with understood(live):
+                    wanted = change(live)
+                self._write(live, wanted, leave=leave)
                 return
             except ValueError as error:  # somebody has given it a shape that is not understood
                 raise Conflict(str(error), 409) from error

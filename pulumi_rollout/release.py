@@ -171,7 +171,7 @@ def _guard(now: Release, walk: Walk, state: State) -> Guard | None:
         original = walk.observer.original_objects(state)
         guarded = Guarded(state.walk, state.stable, now.plan.limits, state.adopted)
         guard.start(guarded, walk.observer.route_objects(), original)
-    except ClusterError as error:
+    except (ClusterError, ValueError) as error:
         now.engine.warn(f"no guard, so nobody puts traffic back if this machine dies: {error} (docs/guard.md)")
         return None
     return guard

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pulumi_rollout.core.forecast import shown
 from pulumi_rollout.core.gates import Evidence, Verdict
 from pulumi_rollout.core.machine import waiting_for
 from pulumi_rollout.core.moves import step_number
@@ -58,7 +59,7 @@ def event(plan: Plan, name: str, before: State | None, after: State) -> Event | 
     if before.phase is Phase.PAUSED and after.phase is not Phase.PAUSED:
         return Event("RolloutResumed", f"Resume {name} advancement")
     if after.phase is Phase.PROMOTING and before.phase is not Phase.PROMOTING:
-        return Event("Promoting", f"Promoting {name}: all steps are over")
+        return Event("Promoting", "; ".join([f"Promoting {name}: all steps are over", *shown(plan, after.evidence)]))
     return None
 
 
@@ -69,7 +70,9 @@ def _moved(plan: Plan, name: str, before: State, after: State) -> list[str]:
         return [f"paused: {after.pause_reason}"]
     if after.weight_percent != before.weight_percent and step is not None:
         return [f"advance {name} to weight {after.weight_percent} (step {step + 1} of {len(plan.steps)})"]
-    return [f"{after.phase} {name}"] if after.phase is not before.phase else []
+    if after.phase is before.phase:
+        return []
+    return [f"{after.phase} {name}", *(shown(plan, after.evidence) if after.phase is Phase.PROMOTING else [])]
 
 
 def _percent_bad(state: State, gate: str) -> float:

@@ -21,7 +21,7 @@ from pulumi_rollout.core.gates_written import GATES
 from pulumi_rollout.core.measures import Source
 from pulumi_rollout.core.sources_written import SourceWritten
 from pulumi_rollout.core.strategies import GUARD_IMAGE, compile_policy
-from pulumi_rollout.metrics import PROXIES, known, tells_backends
+from pulumi_rollout.metrics import PROXIES, known, tells_route
 from pulumi_rollout.routers import ROUTERS
 from tests.components.declared import ROLLOUT, declare
 
@@ -130,15 +130,13 @@ def test_the_changelog_names_every_router() -> None:
     assert [name for name in ROUTERS if f"`{name}`" not in page] == []
 
 
-def test_sources_that_tell_versions_by_their_pods_are_named() -> None:
+@pytest.mark.parametrize(("sentence", "promoted"), [("count requests that have", False), ("by their pods", True)])
+def test_sources_that_do_not_tell_where_a_route_leads_are_named(sentence: str, promoted: bool) -> None:
     text = (ROOT / "docs" / "routers.md").read_text()
-    named = re.search(r"Sources that tell versions by their pods \((.+?)\)", text)
-    by_pods = {
-        name
-        for name, proxy in PROXIES.items()
-        if proxy.backend and not tells_backends(Source(kind="direct", proxy=name))
-    }
-    assert named is not None and set(re.findall(r"`([a-z-]+)`", named[1])) == by_pods
+    named = re.search(rf"[^.]*{sentence}[^.(]*\((.+?)\)", text)
+    sources = {name: Source(kind="direct", proxy=name) for name, proxy in PROXIES.items() if proxy.backend}
+    told = {name for name, source in sources.items() if not tells_route(source, promoted=promoted)}
+    assert named is not None and set(re.findall(r"`([a-z-]+)`", named[1])) == told
 
 
 def test_routers_without_a_strategy_are_said_to_be_refused() -> None:

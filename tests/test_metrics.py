@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulumi_rollout.core.counts import Reading, Sample
-from pulumi_rollout.core.measures import Gate, Pods, Source
+from pulumi_rollout.core.measures import Gate, Pods, Share, Source
 from pulumi_rollout.core.targets import Backends
 from pulumi_rollout.metrics import CHOICES, PROXIES, SOURCES, alertmanager, direct, known, prometheus
-from pulumi_rollout.metrics.series import lack, name_of, spellings, steadied
+from pulumi_rollout.metrics.series import lack, name_of, serves, spellings, steadied
 from pulumi_rollout.metrics.shapes import Fleet, Pod, Problem, Response, Series
 from tests.metrics_fixtures import ADDRESSES, AT, BACKENDS, FIXTURES, SUCCESS_RATE, gate, load
 
@@ -555,3 +555,10 @@ def test_a_past_that_cannot_be_read_is_none() -> None:
     assert prometheus.parse_history(SOURCE, [RATE], [Response(None, 0, "down")], BACKENDS, NOBODY) == {
         "success_rate": ()
     }
+
+
+def test_what_an_application_counts_itself_does_not_tell_the_routes_share() -> None:
+    """Callers inside the cluster come past the route."""
+    assert "share" not in serves(PROXIES["app"]) and "share" in serves(PROXIES["linkerd"])
+    reason = "app counts requests that have not come by the route too, so it cannot tell the route's share"
+    assert lack(Share(id="share", source="s"), "app") == reason

@@ -104,6 +104,16 @@ def test_subsets_need_the_apex_and_its_label() -> None:
             weight_in(istio, broken, BACKENDS)
 
 
+def test_subsets_beside_which_somebody_has_taken_the_apex_away_get_it_back() -> None:
+    _, fixture = read("istio/subsets")
+    objects = istio.with_weight(fixture["before"], BACKENDS, 10)
+    route = next(item for item in objects if item["kind"] == "VirtualService")
+    for rule in route["spec"]["http"]:
+        subsets = [one for one in rule["route"] if "subset" in one["destination"]]
+        rule["route"] = subsets or rule["route"]
+    assert istio.with_weight(objects, BACKENDS, 10) == istio.with_weight(fixture["before"], BACKENDS, 10)
+
+
 def test_subsets_of_a_walk_that_was_given_up_go_with_the_next_one() -> None:
     """As does the Service of both, though the original has them."""
     _, fixture = read("istio/under-way-subsets")

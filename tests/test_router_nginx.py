@@ -5,6 +5,7 @@ The laws of all routers: tests/test_routers.py.
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -136,6 +137,17 @@ def test_rules_are_known_by_their_host_or_position() -> None:
         assert [rule["host"] for rule in canary["spec"]["rules"]] == ["b.example.com"]
     with pytest.raises(ValueError, match=r"^there is no rule c in the route; there are: a.example.com, b.example.com$"):
         weight_in(nginx, objects, BACKENDS.model_copy(update={"rules": ("c",)}))
+
+
+def test_a_named_rule_without_a_path_of_ours_is_an_error_until_a_walk_is_under_way() -> None:
+    objects = nginx.Route(["a.example.com", "b.example.com"]).objects("podinfo", "shop", 9898)
+    objects[0]["spec"]["rules"][1]["http"]["paths"][0]["backend"]["service"]["name"] = "cart"
+    for wanted in (1, "b.example.com"):
+        backends = BACKENDS.model_copy(update={"rules": ("a.example.com", wanted)})
+        sentence = f"rule {wanted} has no path to podinfo: spec.rules[1] of Ingress podinfo has / to cart"
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+            weight_in(nginx, objects, backends)
+        assert weight_in(nginx, nginx.with_weight(objects, backends, 10), backends) == 10
 
 
 def test_the_declared_route() -> None:

@@ -9,8 +9,10 @@ the CRDs themselves is the lab's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -22,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulumi_rollout.core.targets import Backends, Target
-from pulumi_rollout.routers import ROUTERS, Router, highest, identity, parts_of
+from pulumi_rollout.routers import ROUTERS, Router, highest, identity, parts_of, understood
 
 Manifest = dict[str, Any]
 
@@ -241,6 +243,71 @@ def test_without_a_route_it_is_said_what_is_missing(name: str) -> None:
         weight_in(router, [], BACKENDS)
     assert router.with_weight([], BACKENDS, 10) == []
     assert router.restored([], [], BACKENDS) == []
+
+
+def damaged(objects: list[Manifest]) -> Iterator[list[Manifest]]:
+    """The objects with something of their specs taken away, or something else in its place, or in an annotation's.
+    What else an object has is the cluster's own."""
+    for number, item in enumerate(objects):
+        for name in item["metadata"].get("annotations") or {}:
+            for text in (
+                "",
+                "{",
+                "1",
+                "[1]",
+                '{"a": 1}',
+                '{"forwardConfig": 1}',
+                '{"forwardConfig": {"targetGroups": 1}}',
+            ):
+                found = deepcopy(objects)
+                found[number]["metadata"]["annotations"][name] = text
+                yield found
+        for *way, last in _ways(item.get("spec", {})):
+            for instead in (None, "", 1, [], {}, [{}]):
+                found = deepcopy(objects)
+                holder = found[number]["spec"]
+                for step in way:
+                    holder = holder[step]
+                if instead is None:
+                    del holder[last]
+                else:
+                    holder[last] = instead
+                yield found
+
+
+def _ways(value: Any) -> Iterator[tuple[Any, ...]]:
+    """To each member of a JSON value."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, held in pairs:
+        yield (key,)
+        yield from ((key, *way) for way in _ways(held))
+
+
+@every_fixture
+def test_a_shape_that_no_router_expects_is_an_error_in_words_and_never_another_one(name: str) -> None:
+    """Not every CRD is strict, and a release that ends in a traceback leaves its traffic where it was."""
+    router, fixture = read(name)
+    refused = 0
+    for objects in damaged(fixture["changed"]):
+        for call in (
+            lambda given: router.shares(given, BACKENDS),
+            lambda given: router.with_weight(given, BACKENDS, 10),
+            lambda given: router.restored(given, fixture["before"], BACKENDS),
+            router.problem,
+        ):
+            with contextlib.suppress(ValueError), understood(objects):
+                refused += 1
+                call(objects)
+                refused -= 1
+    assert refused
+
+
+def test_what_nobody_has_thought_of_names_the_object() -> None:
+    with pytest.raises(ValueError, match=r"^HTTPRoute web is not understood: KeyError at 'rules'$"), understood([WEB]):
+        WEB["spec"]["rules"]
+
+
+WEB: Manifest = {"kind": "HTTPRoute", "metadata": {"name": "web"}, "spec": {}}
 
 
 @pytest.mark.parametrize("router", ROUTERS)

@@ -174,3 +174,24 @@ def test_a_way_back_of_a_walk_that_an_earlier_version_left_has_no_evidence() -> 
 def test_a_hold_and_a_replaced_pod_are_no_events() -> None:
     """They are looked at in the row and by `rollout status`; Events are of what changes for others."""
     assert event(ALL, "shop-v2", state(), state(evidence=holding("r"), replaced=("a",))) is None
+
+
+# What a version that has passed is known to be
+
+
+def passed(total: int, bad: int, plan: Plan = ALL) -> tuple[str, bool] | None:
+    seen = fresh(RATE).model_copy(update={"canary": Arm(total=total, bad=bad)})
+    before, after = (state(phase, evidence={"success_rate": seen}) for phase in (Phase.SHIFTING, Phase.PROMOTING))
+    return said(before, after.model_copy(update={"move": before.move + 1}), plan)
+
+
+def test_promotion_says_what_would_have_been_caught() -> None:
+    told = "promoting shop-v2; success rate: 3 of 4,980 canary requests failed; "
+    sure = " and more would have been caught with a chance of 95 %"
+    assert passed(4980, 3) == (f"{told}2.1 %{sure}", True)
+    assert passed(0, 0) == ("promoting shop-v2", True), "nothing would"
+
+
+@pytest.mark.parametrize("changes", [{"evidence": "required"}, {"failures": "bursty"}])
+def test_where_another_promise_holds_that_is_not_said(changes: dict[str, str]) -> None:
+    assert passed(4980, 3, ALL.model_copy(update=changes)) == ("promoting shop-v2", True)

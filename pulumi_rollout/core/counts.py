@@ -117,7 +117,10 @@ class Look(Frozen):
 
 def fold(canary: Arm, stable: Arm, reading: Reading, look: Look) -> tuple[Arm, Arm]:
     """Both versions' counts after one more reading that has data. Both drop the same seconds: those of the warm-up,
-    to which all of a sample belongs if any of it can, and those before the canary's first request."""
+    to which all of a sample belongs if any of it can, and those before the canary's first request. Before it has any
+    traffic, what pods answer are probes."""
+    if look.preparing:
+        return count(canary, reading.canary, "nowhere"), count(stable, reading.stable, "nowhere")
     warming = any(arm.at is not None and arm.at < look.warm_until for arm in (canary, stable))
     into: Into = "warm" if warming or look.warm_until == inf else "all"
     if not look.promoted:

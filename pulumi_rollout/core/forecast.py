@@ -16,8 +16,9 @@ from pulumi_rollout.core.arithmetic import (
     smallest_caught_in_blocks,
 )
 from pulumi_rollout.core.bursts import BLOCK_SECONDS
-from pulumi_rollout.core.gates import asks
+from pulumi_rollout.core.gates import Evidence, asks
 from pulumi_rollout.core.gates.failing import BURSTY_STAKE, WARM_STAKE
+from pulumi_rollout.core.gates.verdict import what_is_bad
 from pulumi_rollout.core.measures import Baseline, Gate, Objective, counting
 from pulumi_rollout.core.model import Frozen
 from pulumi_rollout.core.plan import Plan, Step, lasting
@@ -68,6 +69,22 @@ def lines(plan: Plan, traffic: Traffic | None) -> list[str]:
             sure = f"in each block of {BLOCK_SECONDS:.0f} s" if in_blocks else f"with a chance of {100 * CHANCE:.0f} %"
             words.append(f"{rate}it catches {_percent(caught)} and more {sure}")
         told.append(f"{gate.id.replace('_', ' ')}: {'; '.join(words)}")
+    return told
+
+
+def shown(plan: Plan, evidence: dict[str, Evidence]) -> list[str]:
+    """What is known of a version that has passed all steps, in words: by the requests that were seen, which share of
+    bad ones would have been caught. Where evidence is required, `beta` says that; blocks of time promise none."""
+    told = []
+    for gate in plan.gates:
+        if not isinstance(gate, Objective) or gate.dry_run or plan.evidence == "required" or plan.failures == "bursty":
+            continue
+        canary = evidence[gate.id].canary
+        caught = smallest_caught(gate.max_bad_ratio, plan.gate_alpha * _part(plan), canary.total, CHANCE)
+        if caught is not None and not getattr(evidence[gate.id].memory, "bursty", False):
+            seen = f"{canary.bad:,} of {canary.total:,} canary requests {what_is_bad(gate.metric)}"
+            sure = f"{_percent(caught)} and more would have been caught with a chance of {100 * CHANCE:.0f} %"
+            told.append(f"{gate.id.replace('_', ' ')}: {seen}; {sure}")
     return told
 
 
@@ -122,10 +139,14 @@ def _caught(plan: Plan, gate: Objective | Baseline, traffic: Traffic) -> float |
         blocks = int(seconds / BLOCK_SECONDS)
         # The hard limit beside the blocks has the other half.
         return smallest_caught_in_blocks(gate.max_bad_ratio, plan.gate_alpha / 2, blocks, int(canary / (blocks or 1)))
-    part = 1 / 2  # of the test that begins with the walk
+    return smallest_caught(gate.max_bad_ratio, plan.gate_alpha * _part(plan), int(canary), CHANCE)
+
+
+def _part(plan: Plan) -> float:
+    """What the test that begins with the walk has of a gate's alpha."""
+    part = 1 / 2
     part *= 1 - WARM_STAKE if plan.limits.warms_up else 1
-    part *= 1 - BURSTY_STAKE if plan.failures == "auto" else 1
-    return smallest_caught(gate.max_bad_ratio, plan.gate_alpha * part, int(canary), CHANCE)
+    return part * (1 - BURSTY_STAKE if plan.failures == "auto" else 1)
 
 
 def _requests(plan: Plan, gate: Gate, number: int, seconds: float, per_second: float) -> float:

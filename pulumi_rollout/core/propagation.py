@@ -13,10 +13,11 @@ said so already, that is believed until requests speak against it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log
 
 from pulumi_rollout.core.counts import Arm, Reading, count, newest
-from pulumi_rollout.core.measures import Baseline, Gate, Objective, Query, Share, Stalled
+from pulumi_rollout.core.measures import Baseline, Gate, Objective, Query, Share, Source, Stalled
 from pulumi_rollout.core.model import Frozen
 from pulumi_rollout.core.plan import Plan
 
@@ -48,14 +49,19 @@ class Propagation(Frozen):
     taken: bool = True
 
 
-def telling(plan: Plan) -> Gate | None:
-    """The gate whose numbers are the proxy's requests of both versions, best those that have begun: a new version that
-    hangs has its share of them. None where the plan has none."""
-    gates = sorted(filter(_tells, plan.gates), key=lambda gate: not isinstance(gate, Stalled))
-    return next(iter(gates), None)
+def telling(plan: Plan, tells_route: Callable[[Source], bool]) -> Gate | None:
+    """The gate whose numbers are requests of both versions, best those of a source that tells where the route leads,
+    and requests that have begun: a new version that hangs has its share of them. None where the plan has none."""
+
+    def order(gate: Gate) -> tuple[bool, bool]:
+        return not tells_route(plan.sources[str(gate.source)]), not isinstance(gate, Stalled)
+
+    return min(filter(_tells, plan.gates), key=order, default=None)
 
 
-def look(state: Propagation, weight_percent: int, gate: Gate, reading: Reading | None, now: float) -> Propagation:
+def look(
+    state: Propagation, weight_percent: int, gate: Gate | None, reading: Reading | None, now: float
+) -> Propagation:
     """The state after one more look. + gate, reading: that is `telling`, and its numbers"""
     if reading is not None and reading.no_data is None:
         counted = {"canary": count(state.canary, reading.canary), "stable": count(state.stable, reading.stable)}

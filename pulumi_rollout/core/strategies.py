@@ -24,8 +24,8 @@ GUARD_IMAGE = "docker.io/alpine/kubectl:1.33.3"
 class Canary(Written):
     """Stepwise weights, judged at every step.
 
-    Either `weights`, or every `step_weight` up to `max_weight`. After the last step the new
-    version takes all traffic.
+    Either `weights`, or every `step_weight` up to `max_weight`, and all traffic for as long as `bake` says. After the
+    last step the new version takes all traffic.
     """
 
     step_weight: int = 10
@@ -33,6 +33,7 @@ class Canary(Written):
     weights: list[int] | None = None
     interval: Duration = 30.0
     max_wait: Deadline = 600.0
+    bake: Duration = 0.0
     gates: list[dict[str, Any]] = []
     default_gates: list[DefaultGate] = ["restarts", "stalled"]
     source: SourceWritten | None = None
@@ -115,6 +116,9 @@ def _compiled(policy: dict[str, Any], known: Known) -> Plan:
             )
             for weight in weights
         ]
+        if canary.bake:
+            most = max(canary.bake, canary.max_wait)
+            steps.append(Step(weight_percent=100, interval_seconds=canary.bake, max_wait_seconds=most))
         limits = Limits(
             preparing_seconds=canary.preparing,
             propagation_seconds=canary.propagation,
@@ -191,6 +195,8 @@ def _check_pairs(canary: Canary) -> None:
     if "no_data_hold" in given and canary.no_data_hold > canary.no_data_revert:
         reason = f"is longer than noDataRevert, {lasting(canary.no_data_revert)}, so nothing would be held: shorten it"
         found.append(("noDataHold", reason))
+    if canary.bake and (canary.weights or [canary.max_weight])[-1] == 100:
+        found.append(("bake", "is a last step at 100 %, which there is already: leave it out, or that step"))
     if canary.wait and canary.on_wait == "wait":
         found.append(
             ("wait", "has no effect while people are waited for without end: leave it out, or set onWait: hold")

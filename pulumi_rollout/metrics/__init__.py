@@ -65,7 +65,10 @@ def known(proxy: str, credentials: Iterable[str]) -> Known:
     return Known(serves, CHOICES, proxy, frozenset(credentials), places)
 
 
-def tells_backends(source: Source) -> bool:
-    """Whether it tells versions by the backend that the route has chosen, and not by the pods that have answered."""
+def tells_route(source: Source, *, promoted: bool) -> bool:
+    """Whether its requests tell which of its backends the route has chosen. They do not where some have come past it,
+    nor where versions are told by their pods once the apex leads to the new version's too."""
     words = ("{pods}", "{addresses}", "{workload}")
-    return not any(word in value for value in PROXIES[source.proxy].backend.values() for word in words)
+    proxy = PROXIES[source.proxy]
+    by_pods = any(word in value for value in proxy.backend.values() for word in words)
+    return not by_pods if promoted else not proxy.past

@@ -42,6 +42,7 @@ class Proxy:
     + duration, unit_seconds: the histogram without its suffix, and what its numbers are
     + begun, ended: counters of requests that have been given to a version, and of those that have come to an end
     + pod: the label with the application's pod, or its address
+    + past: requests that have not come by the route are counted too
     + none: why there are no series at all
     """
 
@@ -58,6 +59,7 @@ class Proxy:
     begun: tuple[str, ...] = ()
     ended: tuple[str, ...] = ()
     pod: str = ""
+    past: bool = False
     direct: Direct | None = None
     none: str = ""
 
@@ -219,6 +221,7 @@ PROXIES: dict[str, Proxy] = {
         bad={"status": "5..", "code": "5..", "status_code": "5.."},
         duration="http_request_duration_seconds",
         pod="pod",
+        past=True,
         direct=Direct(),
     ),
     # What it serves, errors of its own included: skipper_response_… has only what a backend has answered, and times the

@@ -33,13 +33,15 @@ def lack(gate: Gate, name: str) -> str | None:
     if names(proxy, gate):
         return None
     metric = gate.metric.name if isinstance(gate, Objective | Baseline) else gate.test
+    if metric == "share" and proxy.past:
+        return f"{name} counts requests that have not come by the route too, so it cannot tell the route's share"
     choices = ", ".join([*serves(proxy), "restarts", "alerts"])
     return f"{name} has no series for {metric}; with it, the gates are: {choices}"
 
 
 def serves(proxy: Proxy) -> list[str]:
     """The metrics and tests that a proxy has series for."""
-    found = ["success_rate", "share"] if proxy.requests else []
+    found = ["success_rate", *([] if proxy.past else ["share"])] if proxy.requests else []
     found += ["latency"] if proxy.duration else []
     return found + (["stalled"] if proxy.begun else [])
 
@@ -52,7 +54,7 @@ def names(proxy: Proxy, gate: Gate) -> tuple[str, ...]:
                 return (f"{proxy.duration}_bucket", f"{proxy.duration}_count") if proxy.duration else ()
             return () if isinstance(gate.metric, Query) else (*proxy.requests, *proxy.grpc)
         case Share():
-            return proxy.requests
+            return () if proxy.past else proxy.requests
         case Stalled():
             return (*proxy.begun, *proxy.ended)
         case _:

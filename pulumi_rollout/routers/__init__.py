@@ -6,7 +6,8 @@ is an error that lists the choices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from pulumi_rollout.core.targets import Backends
@@ -95,6 +96,16 @@ def highest(shares: Iterable[int | None]) -> int | None:
     """The canary's share in percent; None when no rule lists it. The highest where rules differ, so that it is never
     understated."""
     return max((one for one in shares if one is not None), default=None)
+
+
+@contextlib.contextmanager
+def understood(objects: Sequence[Manifest]) -> Iterator[None]:
+    """What a router makes of objects in a shape that it does not expect is a ValueError as well, with their names."""
+    try:
+        yield
+    except (AttributeError, LookupError, StopIteration, TypeError) as error:
+        named = " or ".join(f"{item.get('kind')} {item['metadata']['name']}" for item in objects) or "the route"
+        raise ValueError(f"{named} is not understood: {type(error).__name__} at {error}") from error
 
 
 def parts_of(router: Router, refs: list[Ref], backends: Backends) -> list[Ref]:

@@ -112,7 +112,8 @@ def _actions(objects: list[Manifest]) -> list[tuple[Manifest, str, Manifest, Rul
                 action = json.loads(annotations[key])
             except ValueError:
                 action = None  # like one that forwards nowhere: it may be somebody else's
-            config = (action.get("forwardConfig") if isinstance(action, dict) else None) or {}
+            config = action.get("forwardConfig") if isinstance(action, dict) else None
+            config = config if isinstance(config, dict) else {}
             found.append((item, key, action, Rule(where, config, "targetGroups", number, key.removeprefix(ACTION))))
     return found
 

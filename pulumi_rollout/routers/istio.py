@@ -222,12 +222,19 @@ def _divided(objects: list[Manifest], backends: Backends) -> tuple[Manifest | No
 def _split_subsets(rules: list[Rule], backends: Backends, percent: int) -> None:
     """The apex keeps all as long as the canary has nothing, so that both subsets enter and leave at weight 0."""
     for rule in rules:
-        apex = next(route for route in rule.listed if "subset" not in route["destination"])
+        plain = (route for route in rule.listed if "subset" not in route["destination"])
+        apex = next(plain, None) or _without_subset(rule.listed[0], backends)
         rule.holder[rule.key] = [
             {**apex, "weight": 0 if percent else 100},
             {**_to(apex, _both(backends), subset=STABLE), "weight": 100 - percent if percent else 0},
             {**_to(apex, _both(backends), subset=CANARY), "weight": percent},
         ]
+
+
+def _without_subset(route: Manifest, backends: Backends) -> Manifest:
+    """The apex, where somebody has taken it from beside its subsets."""
+    named = _to(route, backends.apex)
+    return {**named, "destination": {key: value for key, value in named["destination"].items() if key != "subset"}}
 
 
 def _add_subsets(shared: Manifest, apex: Manifest, backends: Backends) -> None:

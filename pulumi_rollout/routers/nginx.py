@@ -106,6 +106,9 @@ def shares(objects: list[Manifest], backends: Backends) -> list[int | None]:
     found: list[int | None] = []
     lasting = _lasting(objects, backends)
     _check(lasting, backends)
+    # Of a walk that is under way, somebody may have moved the rules: its way back does not hang on their positions.
+    if not any(map(_is_made, objects)):
+        _check_named(lasting, backends)
     for ingress in lasting:
         canary = _find(objects, _canary_name(_name(ingress), backends))
         if not _our_rules(ingress, backends):
@@ -191,14 +194,30 @@ def _check(ingresses: list[Manifest], backends: Backends) -> None:
             there = ", ".join(rule.get("host", str(number)) for number, rule in rules) or "none"
             raise ValueError(f"there is no rule {wanted} in the route; there are: {there}")
     if not ours:
-        said = [
-            f"spec.rules[{number}] of Ingress {_name(ingress)} has {path.get('path', '/')} to "
-            + (_service(path) or "no Service")
-            for ingress in ingresses
-            for number, path in _paths(ingress)
-        ]
+        said = [_leading(ingress, number, path) for ingress in ingresses for number, path in _paths(ingress)]
         because = f": {', '.join(said)}" if said else " (spec.rules)"
         raise ValueError(f"no path of the Ingress has {apex} as its backend{because}")
+
+
+def _check_named(ingresses: list[Manifest], backends: Backends) -> None:
+    """ValueError where a rule that is named has no path to the apex."""
+    for wanted in backends.rules or ():
+        meant = [
+            (ingress, number)
+            for ingress in ingresses
+            for number, rule in enumerate(ingress.get("spec", {}).get("rules") or [])
+            if wanted in (number, rule.get("host"))
+        ]
+        paths = [(one, at, path) for one, number in meant for at, path in _paths(one) if at == number]
+        if all(_service(path) != backends.apex.service for _, _, path in paths):
+            said = ", ".join(_leading(*path) for path in paths) or "it has no paths"
+            raise ValueError(f"rule {wanted} has no path to {backends.apex.service}: {said}")
+
+
+def _leading(ingress: Manifest, number: int, path: Manifest) -> str:
+    """Where a path leads, in words."""
+    where = f"spec.rules[{number}] of Ingress {_name(ingress)}"
+    return f"{where} has {path.get('path', '/')} to {_service(path) or 'no Service'}"
 
 
 def _paths(ingress: Manifest) -> list[tuple[int, Manifest]]:

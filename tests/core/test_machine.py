@@ -44,7 +44,7 @@ from pulumi_rollout.core.state import (
     State,
     Unpin,
 )
-from tests.core.by_hand import LIMITS, Walk, plan, reading
+from tests.core.by_hand import LIMITS, WATCHED, Walk, plan, reading
 
 P = Phase
 
@@ -271,6 +271,30 @@ def test_required_evidence_holds_a_step_until_the_objective_is_shown() -> None:
     assert walk.waiting == "gate success_rate is undecided after 448 canary requests"
     walk.look(1, readings=reading(449))
     assert walk.state.phase is P.PROMOTING
+
+
+def test_required_evidence_that_bursts_keep_from_ever_being_shown_is_said_to_be_so() -> None:
+    """No number of requests would do: people should not wait for traffic."""
+    walk = Walk(plan(20, gated=True, evidence="required"), readings=reading(0))
+    walk.until(Dwell(0))
+    known = walk.state.evidence["success_rate"]
+    bursty = known.model_copy(update={"memory": known.memory.model_copy(update={"bursty": True})})
+    walk.state = walk.state.model_copy(update={"evidence": {"success_rate": bursty}})
+    walk.look(15, readings=reading(4480))
+    because = "the old version's failures come in bursts, and that those are few cannot be shown: set evidence to "
+    assert walk.waiting == f"gate success_rate is undecided after 4,480 canary requests: {because}sufficient"
+
+
+def test_probes_before_any_traffic_are_no_requests() -> None:
+    """Applications count those of the kubelet too: pods that are not ready yet answer them with 503."""
+    walk = Walk(plan(20, gated=True, limits=WATCHED.model_copy(update={"warm_up_seconds": 30})), readings=reading(0))
+    for probes in range(1, 40):
+        walk.look(1, readings=reading(0, 2 * probes))
+    assert (walk.state.phase, walk.state.reason) == (P.PREPARING, None)
+    assert walk.state.warm_until is None, "the warm-up begins with the first request"
+    walk.until(Dwell(0)).look(1, readings=reading(10, 78))
+    canary = walk.state.evidence["success_rate"].canary
+    assert (canary.warm_total, canary.warm_bad) == (10, 0)
 
 
 def test_no_data_before_any_traffic_keeps_it_from_moving() -> None:

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from pulumi_rollout.core.counts import Reading, Sample
-from pulumi_rollout.core.measures import Alerts, Baseline, Objective, Query, Restarts, Share, Stalled, SuccessRate
+from pulumi_rollout.core.measures import (
+    Alerts,
+    Baseline,
+    Objective,
+    Query,
+    Restarts,
+    Share,
+    Source,
+    Stalled,
+    SuccessRate,
+)
 from pulumi_rollout.core.plan import Limits, Plan
 from pulumi_rollout.core.propagation import (
     DOUBTED_SECONDS,
@@ -174,7 +184,26 @@ GATES: dict[str, tuple[list[Any], str | None]] = {
 }
 
 
+def with_gates(*gates: Any) -> Plan:
+    sources = {"s": Source(kind="direct", proxy="contour"), "pods": Source(kind="direct", proxy="app")}
+    return PLAN.model_copy(update={"gates": gates, "sources": sources})
+
+
+def test_who_sees_the_route_tells_before_who_does_not() -> None:
+    gates = Stalled(id="stalled", source="pods"), GATE
+    assert telling(with_gates(*gates), lambda source: source.proxy == "contour") is GATE
+    assert telling(with_gates(*gates), lambda source: False) is gates[0]
+
+
+def test_where_nothing_counts_requests_it_is_not_waited_for_long() -> None:
+    state = Propagation()
+    for now, weight in ((1.0, 10), (2.0, 50)):
+        state = look(state, weight, None, None, now)
+    assert problem(state, PLAN, 2.0) == "it is not seen yet that requests are shared as at weight 50"
+    assert problem(state, PLAN, 2.0 + UNTOLD_SECONDS) is None
+
+
 @pytest.mark.parametrize(("gates", "name"), GATES.values(), ids=GATES)
 def test_whose_numbers_tell(gates: list[Any], name: str | None) -> None:
-    found = telling(PLAN.model_copy(update={"gates": tuple(gates)}))
+    found = telling(with_gates(*gates), lambda source: True)
     assert (found.id if found is not None else None) == name

@@ -423,3 +423,20 @@ def test_a_mistake_is_told_in_the_names_that_were_written(canary: dict[str, Any]
     with pytest.raises(InvalidInput) as caught:
         compiled(canary)
     assert str(caught.value) == sentence
+
+
+# Bake time
+
+
+def test_a_bake_time_is_a_last_step_with_all_traffic() -> None:
+    plan = compiled({"canary": {"weights": [10, 50], "interval": "30s", "maxWait": "2m", "bake": "5m"}})
+    last = plan.steps[-1]
+    assert [step.weight_percent for step in plan.steps] == [10, 50, 100]
+    assert (last.interval_seconds, last.max_wait_seconds, last.wait_for_person) == (300, 300, False)
+    assert [step.max_wait_seconds for step in plan.steps[:-1]] == [120, 120]
+
+
+@pytest.mark.parametrize("settings", [{"weights": [50, 100]}, {"maxWeight": 100}])
+def test_a_bake_time_beside_a_step_of_all_traffic_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"policy\.canary\.bake: is a last step at 100 %, which there is already"):
+        compiled({"canary": {**settings, "bake": "5m"}})

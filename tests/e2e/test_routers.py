@@ -48,7 +48,8 @@ PLANES = {
 CANARY = {
     "weights": [WEIGHT],
     "interval": "6s",
-    "settle": "500ms",
+    # What Traefik's Gateway may need behind its status, which is believed where the pods count the requests.
+    "settle": "2s",
     "minSamples": 20,
     "source": {"direct": "app", "port": 9898},
     "gates": [{"successRate": {"minPercent": 99}}],
