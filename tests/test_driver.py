@@ -95,7 +95,10 @@ def test_progress_is_told(world: World) -> None:
     begin(world)
     assert "advance shop-v2 to weight 10 (step 1 of 2)" in world.engine.kept
     assert "advance shop-v2 to weight 50 (step 2 of 2)" in world.engine.kept
-    assert "promoting shop-v2" in world.engine.kept
+    caught = (
+        "success rate: 0 of 482 canary requests failed; 5.2 % and more would have been caught with a chance of 95 %"
+    )
+    assert f"promoting shop-v2; {caught}" in world.engine.kept
     assert any("shifting, weight 50 %; success rate 100.00 %" in line for line in world.engine.said)
 
 

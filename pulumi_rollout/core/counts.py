@@ -119,13 +119,12 @@ def fold(canary: Arm, stable: Arm, reading: Reading, look: Look) -> tuple[Arm, A
     """Both versions' counts after one more reading that has data. Both drop the same seconds: those of the warm-up,
     to which all of a sample belongs if any of it can, and those before the canary's first request. Before it has any
     traffic, what pods answer are probes."""
-    if look.preparing:
-        return count(canary, reading.canary, "nowhere"), count(stable, reading.stable, "nowhere")
     warming = any(arm.at is not None and arm.at < look.warm_until for arm in (canary, stable))
     into: Into = "warm" if warming or look.warm_until == inf else "all"
     if not look.promoted:
         beside: Into = "nowhere" if look.warm_until == inf else into
-        return count(canary, reading.canary, into), count(stable, reading.stable, beside)
+        mine: Into = "nowhere" if look.preparing else into
+        return count(canary, reading.canary, mine), count(stable, reading.stable, beside)
     both = Sample(
         series={**reading.stable.series, **reading.canary.series},
         pods={**reading.stable.pods, **reading.canary.pods},

@@ -80,7 +80,7 @@ def _judged(plan: Plan, state: State, seen: Seen) -> State:
         now=seen.now,
         weight_percent=state.weight_percent,
         in_place=seen.weight_percent == seen.lowest_percent == state.weight_percent and seen.route_problem is None,
-        preparing=_is_before_traffic(state) and not promoted,
+        preparing=not met and _is_before_traffic(state) and not promoted and not seen.weight_percent,
         promoted=promoted,
         warm_until=(inf if state.warm_until is None else state.warm_until) if plan.limits.warms_up else 0.0,
         watched_at=max(state.watched_at, state.started_at),
