@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pulumi_rollout.core.forecast import shown
-from pulumi_rollout.core.gates import Evidence, Verdict
+from pulumi_rollout.core.gates import Evidence, Verdict, saw_bursts
 from pulumi_rollout.core.machine import waiting_for
 from pulumi_rollout.core.moves import step_number
 from pulumi_rollout.core.plan import Plan
@@ -94,7 +94,7 @@ def _news(plan: Plan, before: State, after: State) -> list[str]:
             said.append(
                 f"{name} holds the weight: {new.judgement.reason}" if _holds(new) else f"{name} holds no longer"
             )
-        if _bursty(new) and not _bursty(old):
+        if saw_bursts(new) and not saw_bursts(old):
             said.append(f"{name}: failures of the old version come in bursts, so blocks of time are judged")
     return said
 
@@ -105,7 +105,3 @@ def _new(before: State, after: State) -> list[str]:
 
 def _holds(evidence: Evidence) -> bool:
     return evidence.judgement.verdict is Verdict.HOLD
-
-
-def _bursty(evidence: Evidence) -> bool:
-    return evidence.memory.test == "objective" and evidence.memory.bursty

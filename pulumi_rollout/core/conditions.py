@@ -5,8 +5,8 @@ Pure. Lives here: when a move is done, and what is astray. Not here: what follow
 
 from __future__ import annotations
 
-from pulumi_rollout.core.gates import Evidence, Verdict
-from pulumi_rollout.core.measures import COUNTING, Gate, Objective
+from pulumi_rollout.core.gates import Evidence, Verdict, saw_bursts
+from pulumi_rollout.core.measures import COUNTING
 from pulumi_rollout.core.moves import (
     Apex,
     Capacity,
@@ -141,7 +141,7 @@ def _dwell_unmet(plan: Plan, state: State, held: float, number: int) -> str | No
         if gate.dry_run:
             continue
         if plan.evidence == "required" and evidence.judgement.verdict is not Verdict.PASS:
-            why = _never_passes(plan, gate, evidence)
+            why = _never_passes(plan, evidence)
             return f"gate {gate.id} is undecided after {evidence.canary.total:,} canary requests{because(why)}"
         if isinstance(gate, COUNTING) and evidence.judgement.step_total < plan.limits.min_samples:
             counted = f"{evidence.judgement.step_total} of {plan.limits.min_samples} requests seen at this step"
@@ -150,9 +150,9 @@ def _dwell_unmet(plan: Plan, state: State, held: float, number: int) -> str | No
     return None if held >= step.interval_seconds else f"{held:.0f} of {step.interval_seconds:.0f} s"
 
 
-def _never_passes(plan: Plan, gate: Gate, evidence: Evidence) -> str | None:
+def _never_passes(plan: Plan, evidence: Evidence) -> str | None:
     """Why more requests would not help either, or None."""
-    if not isinstance(gate, Objective) or plan.failures != "auto" or not getattr(evidence.memory, "bursty", False):
+    if plan.failures != "auto" or not saw_bursts(evidence):
         return None
     return (
         "the old version's failures come in bursts, and that those are few cannot be shown: set evidence to sufficient"

@@ -16,7 +16,7 @@ from pulumi_rollout.core.arithmetic import (
     smallest_caught_in_blocks,
 )
 from pulumi_rollout.core.bursts import BLOCK_SECONDS
-from pulumi_rollout.core.gates import Evidence, asks
+from pulumi_rollout.core.gates import Evidence, asks, saw_bursts
 from pulumi_rollout.core.gates.failing import BURSTY_STAKE, WARM_STAKE
 from pulumi_rollout.core.gates.verdict import what_is_bad
 from pulumi_rollout.core.measures import Baseline, Gate, Objective, counting
@@ -80,8 +80,8 @@ def shown(plan: Plan, evidence: dict[str, Evidence]) -> list[str]:
         if not isinstance(gate, Objective) or gate.dry_run or plan.evidence == "required" or plan.failures == "bursty":
             continue
         canary = evidence[gate.id].canary
-        caught = smallest_caught(gate.max_bad_ratio, plan.gate_alpha * _part(plan), canary.total, CHANCE)
-        if caught is not None and not getattr(evidence[gate.id].memory, "bursty", False):
+        caught = None if saw_bursts(evidence[gate.id]) else _caught_within(plan, gate, canary.total)
+        if caught is not None:
             seen = f"{canary.bad:,} of {canary.total:,} canary requests {what_is_bad(gate.metric)}"
             sure = f"{_percent(caught)} and more would have been caught with a chance of {100 * CHANCE:.0f} %"
             told.append(f"{gate.id.replace('_', ' ')}: {seen}; {sure}")
@@ -139,14 +139,15 @@ def _caught(plan: Plan, gate: Objective | Baseline, traffic: Traffic) -> float |
         blocks = int(seconds / BLOCK_SECONDS)
         # The hard limit beside the blocks has the other half.
         return smallest_caught_in_blocks(gate.max_bad_ratio, plan.gate_alpha / 2, blocks, int(canary / (blocks or 1)))
-    return smallest_caught(gate.max_bad_ratio, plan.gate_alpha * _part(plan), int(canary), CHANCE)
+    return _caught_within(plan, gate, int(canary))
 
 
-def _part(plan: Plan) -> float:
-    """What the test that begins with the walk has of a gate's alpha."""
-    part = 1 / 2
+def _caught_within(plan: Plan, gate: Objective, requests: int) -> float | None:
+    """The smallest share of bad requests that is caught within so many of the canary's."""
+    part = 1 / 2  # of the test that begins with the walk
     part *= 1 - WARM_STAKE if plan.limits.warms_up else 1
-    return part * (1 - BURSTY_STAKE if plan.failures == "auto" else 1)
+    part *= 1 - BURSTY_STAKE if plan.failures == "auto" else 1
+    return smallest_caught(gate.max_bad_ratio, plan.gate_alpha * part, requests, CHANCE)
 
 
 def _requests(plan: Plan, gate: Gate, number: int, seconds: float, per_second: float) -> float:

@@ -184,11 +184,7 @@ def _check(ingresses: list[Manifest], backends: Backends) -> None:
     """ValueError where there is nothing to walk on."""
     apex = backends.apex.service
     ours = [rule for ingress in ingresses for rule in _our_rules(ingress, backends)]
-    rules = [
-        (number, rule)
-        for ingress in ingresses
-        for number, rule in enumerate(ingress.get("spec", {}).get("rules") or [])
-    ]
+    rules = [(number, rule) for _, number, rule in _numbered(ingresses)]
     for wanted in backends.rules or ():
         if all(wanted not in (number, rule.get("host")) for number, rule in rules):
             there = ", ".join(rule.get("host", str(number)) for number, rule in rules) or "none"
@@ -202,16 +198,20 @@ def _check(ingresses: list[Manifest], backends: Backends) -> None:
 def _check_named(ingresses: list[Manifest], backends: Backends) -> None:
     """ValueError where a rule that is named has no path to the apex."""
     for wanted in backends.rules or ():
-        meant = [
-            (ingress, number)
-            for ingress in ingresses
-            for number, rule in enumerate(ingress.get("spec", {}).get("rules") or [])
-            if wanted in (number, rule.get("host"))
-        ]
+        meant = [(one, at) for one, at, rule in _numbered(ingresses) if wanted in (at, rule.get("host"))]
         paths = [(one, at, path) for one, number in meant for at, path in _paths(one) if at == number]
         if all(_service(path) != backends.apex.service for _, _, path in paths):
             said = ", ".join(_leading(*path) for path in paths) or "it has no paths"
             raise ValueError(f"rule {wanted} has no path to {backends.apex.service}: {said}")
+
+
+def _numbered(ingresses: list[Manifest]) -> list[tuple[Manifest, int, Manifest]]:
+    """Each rule with its Ingress and its position there."""
+    return [
+        (ingress, number, rule)
+        for ingress in ingresses
+        for number, rule in enumerate(ingress.get("spec", {}).get("rules") or [])
+    ]
 
 
 def _leading(ingress: Manifest, number: int, path: Manifest) -> str:
@@ -224,7 +224,7 @@ def _paths(ingress: Manifest) -> list[tuple[int, Manifest]]:
     """Each path with the position of its rule."""
     return [
         (number, path)
-        for number, rule in enumerate(ingress.get("spec", {}).get("rules") or [])
+        for _, number, rule in _numbered([ingress])
         for path in (rule.get("http") or {}).get("paths") or []
     ]
 

@@ -77,6 +77,11 @@ class Evidence(Numbers):
     no_data: str | None = "not read yet"
 
 
+def saw_bursts(evidence: Evidence) -> bool:
+    """Whether the old version's failures were seen to come in bursts."""
+    return evidence.memory.test == "objective" and evidence.memory.bursty
+
+
 def fresh(gate: Gate) -> Evidence:
     """A gate that has seen nothing yet."""
     return Evidence(memory=TESTS[gate.test].Memory())
